@@ -1,0 +1,60 @@
+#include "base/file.hpp"
+
+#include "base/unique_fd.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace warmfork {
+namespace {
+
+Failure input_error(const std::string& path, int error) {
+  return Failure(Error{ErrorKind::kInput, fmt::format("{}: {}", path, std::strerror(error)), error});
+}
+
+}  // namespace
+
+Result<std::vector<std::byte>> read_file(const std::string& path, std::size_t limit) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return input_error(path, errno);
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0) return input_error(path, errno);
+  if (S_ISDIR(status.st_mode)) return input_error(path, EISDIR);
+  if (!S_ISREG(status.st_mode)) return fail(ErrorKind::kInput, "{}: not a regular file", path);
+  if (static_cast<std::uint64_t>(status.st_size) > limit) {
+    return fail(ErrorKind::kInput, "{}: {} bytes, larger than the limit of {}", path, status.st_size, limit);
+  }
+  std::vector<std::byte> bytes;
+  std::size_t size = 0;
+  for (;;) {
+    if (size == bytes.size()) bytes.resize(size + (size == 0 ? static_cast<std::size_t>(status.st_size) + 1 : 65536));
+    const ssize_t got = ::read(fd.get(), bytes.data() + size, bytes.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return input_error(path, errno);
+    if (got == 0) break;
+    size += static_cast<std::size_t>(got);
+    if (size > limit) return fail(ErrorKind::kInput, "{}: larger than the limit of {} bytes", path, limit);
+  }
+  bytes.resize(size);
+  return bytes;
+}
+
+Status write_file(const std::string& path, const void* data, std::size_t size) {
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!fd) return fail_errno("{}", path);
+  const auto* bytes = static_cast<const std::byte*>(data);
+  for (std::size_t done = 0; done < size;) {
+    const ssize_t put = ::write(fd.get(), bytes + done, size - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) {
+      auto failure = fail_errno("{}", path);
+      ::unlink(path.c_str());
+      return failure;
+    }
+    done += static_cast<std::size_t>(put);
+  }
+  return {};
+}
+
+}  // namespace warmfork
