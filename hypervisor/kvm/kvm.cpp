@@ -1,12 +1,12 @@
 #include "kvm/kvm.hpp"
 
+#include "kvm/ioctl_numbers.hpp"
+
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
 #include <array>
-
-#include "kvm/ioctl_numbers.hpp"
 
 namespace warmfork::kvm {
 namespace {
@@ -57,8 +57,8 @@ Failure open_error(const std::string& path) {
                   path);
     case EACCES:
     case EPERM:
-      return fail(ErrorKind::kHost, "{}: no permission (join the group kvm: sudo usermod -aG kvm $USER, then log in again)",
-                  path);
+      return fail(ErrorKind::kHost,
+                  "{}: no permission (join the group kvm: sudo usermod -aG kvm $USER, then log in again)", path);
     case ENODEV:
     case ENXIO: return fail(ErrorKind::kHost, "{}: the device exists but no KVM module serves it", path);
     default: return fail_errno("{}", path);
@@ -72,7 +72,9 @@ VcpuFd::VcpuFd(UniqueFd fd, Mapping mapping) : fd_(std::move(fd)), mapping_(std:
   run_ = reinterpret_cast<kvm_run*>(mapping_.data());
 }
 
-int VcpuFd::run_raw() { return ::ioctl(fd_.get(), KVM_RUN, 0) == 0 ? 0 : errno; }
+int VcpuFd::run_raw() {
+  return ::ioctl(fd_.get(), KVM_RUN, 0) == 0 ? 0 : errno;
+}
 
 Result<VcpuExit> VcpuFd::run() {
   const int error = run_raw();
@@ -113,7 +115,8 @@ Status VcpuFd::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
   CpuidArray array(entries.size());
   array.header()->nent = static_cast<std::uint32_t>(entries.size());
   std::copy(entries.begin(), entries.end(), array.entries());
-  if (::ioctl(fd_.get(), kSetCpuid2, array.header()) != 0) return fail_errno("KVM_SET_CPUID2 ({} entries)", entries.size());
+  if (::ioctl(fd_.get(), kSetCpuid2, array.header()) != 0)
+    return fail_errno("KVM_SET_CPUID2 ({} entries)", entries.size());
   return {};
 }
 
@@ -167,8 +170,15 @@ Result<std::vector<std::byte>> VcpuFd::xsave(std::size_t size) const {
   return area;
 }
 
-Status VcpuFd::set_xsave(std::span<const std::byte> area) {
-  if (::ioctl(fd_.get(), KVM_SET_XSAVE, area.data()) != 0) return fail_errno("KVM_SET_XSAVE ({} bytes)", area.size());
+Result<kvm_fpu> VcpuFd::fpu() const {
+  kvm_fpu fpu{};
+  if (::ioctl(fd_.get(), KVM_GET_FPU, &fpu) != 0) return fail_errno("KVM_GET_FPU");
+  return fpu;
+}
+
+Status VcpuFd::set_fpu(const kvm_fpu& fpu) {
+  if (::ioctl(fd_.get(), KVM_SET_FPU, &fpu) != 0)
+    return fail_errno("KVM_SET_FPU (fcw {:#x}, mxcsr {:#x})", fpu.fcw, fpu.mxcsr);
   return {};
 }
 

@@ -6,6 +6,11 @@
 // exception is request_immediate_exit(), which any thread may call.
 #pragma once
 
+#include "base/mapping.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "kvm/vcpu_exit.hpp"
+
 #include <linux/kvm.h>
 
 #include <atomic>
@@ -13,11 +18,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include "base/mapping.hpp"
-#include "base/result.hpp"
-#include "base/unique_fd.hpp"
-#include "kvm/vcpu_exit.hpp"
 
 namespace warmfork::kvm {
 
@@ -57,7 +57,8 @@ class VcpuFd {
   [[nodiscard]] Result<kvm_xcrs> xcrs() const;
   /// The extended state in XSAVE layout, `size` bytes (from Kvm::xsave_size()).
   [[nodiscard]] Result<std::vector<std::byte>> xsave(std::size_t size) const;
-  [[nodiscard]] Status set_xsave(std::span<const std::byte> area);
+  [[nodiscard]] Result<kvm_fpu> fpu() const;
+  [[nodiscard]] Status set_fpu(const kvm_fpu& fpu);
   [[nodiscard]] Result<kvm_debugregs> debugregs() const;
   [[nodiscard]] Result<kvm_vcpu_events> events() const;
 

@@ -1,11 +1,11 @@
 #include "loader/elf_loader.hpp"
 
+#include "warmfork/abi/layout.h"
+
 #include <elf.h>
 
 #include <algorithm>
 #include <cstring>
-
-#include "warmfork/abi/layout.h"
 
 namespace warmfork {
 namespace {
@@ -164,7 +164,8 @@ Status read_symbols(const ElfReader& reader, const Elf64_Ehdr& header, LoadPlan&
     if (table.sh_size / sizeof(Elf64_Sym) > limits.symbols) {
       return reader.refuse("{} symbols, allowed are {}", table.sh_size / sizeof(Elf64_Sym), limits.symbols);
     }
-    if (table.sh_link >= header.e_shnum) return reader.refuse("symbol table names section {} of {}", table.sh_link, header.e_shnum);
+    if (table.sh_link >= header.e_shnum)
+      return reader.refuse("symbol table names section {} of {}", table.sh_link, header.e_shnum);
     const Elf64_Shdr strings = section(table.sh_link);
     if (strings.sh_type != SHT_STRTAB || !reader.contains(strings.sh_offset, strings.sh_size)) {
       return reader.refuse("string table at offset {:#x} + {:#x} is not valid", strings.sh_offset, strings.sh_size);

@@ -4,6 +4,9 @@
 // Sources: System V gABI, chapters 4 and 5; System V AMD64 ABI supplement.
 #pragma once
 
+#include "base/result.hpp"
+#include "memory/address.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -12,14 +15,11 @@
 #include <string_view>
 #include <vector>
 
-#include "base/result.hpp"
-#include "memory/address.hpp"
-
 namespace warmfork {
 
 struct LoadSegment {
-  Gva address;                           // where its first byte goes (any alignment)
-  std::uint64_t memory_size = 0;         // bytes in memory; those past the file's are zero
+  Gva address;                            // where its first byte goes (any alignment)
+  std::uint64_t memory_size = 0;          // bytes in memory; those past the file's are zero
   std::span<const std::byte> file_bytes;  // points into the ELF image given to plan_elf
   bool write = false;
   bool execute = false;
@@ -36,12 +36,12 @@ struct ElfSymbol {
 struct LoadPlan {
   std::vector<LoadSegment> segments;  // sorted by address, no two share a page, none is writable and executable
   Gva entry;
-  std::uint64_t bias = 0;         // added to every link-time address (static-PIE), else 0
-  Gva program_headers;            // where the program finds its own program headers in memory (AT_PHDR), 0 if nowhere
+  std::uint64_t bias = 0;  // added to every link-time address (static-PIE), else 0
+  Gva program_headers;     // where the program finds its own program headers in memory (AT_PHDR), 0 if nowhere
   std::uint16_t program_header_count = 0;
-  Gva end;                        // first page boundary past the last segment
+  Gva end;                         // first page boundary past the last segment
   std::vector<ElfSymbol> symbols;  // sorted by address
-  Gva vmcall_table_begin;         // from the warmfork note, both 0 if the program has none
+  Gva vmcall_table_begin;          // from the warmfork note, both 0 if the program has none
   Gva vmcall_table_end;
 
   [[nodiscard]] const ElfSymbol* find_symbol(std::string_view name) const;
@@ -53,7 +53,7 @@ struct LoadPlan {
 struct ElfLimits {
   std::uint64_t lowest_address = 0;                        // first address a segment may use
   std::uint64_t highest_address = std::uint64_t{1} << 40;  // one past the last
-  std::uint64_t memory_bytes = std::uint64_t{16} << 30;     // all segments together
+  std::uint64_t memory_bytes = std::uint64_t{16} << 30;    // all segments together
   std::size_t symbols = 1U << 20;
 };
 

@@ -1,5 +1,7 @@
 #include "memory/guest_memory.hpp"
 
+#include <sys/mman.h>
+
 #include <cstring>
 
 namespace warmfork {
@@ -49,6 +51,16 @@ Status GuestMemory::write(Gpa gpa, std::span<const std::byte> in) {
     return fail(ErrorKind::kGuestFault, "guest-physical range {:#x} + {:#x} is not memory", gpa.value, in.size());
   }
   copy_once(to, in.data(), in.size());
+  return {};
+}
+
+Status GuestMemory::zero(Gpa gpa, std::size_t size) {
+  std::byte* to = resolve(gpa, size);
+  if (to == nullptr) {
+    return fail(ErrorKind::kGuestFault, "guest-physical range {:#x} + {:#x} is not memory", gpa.value, size);
+  }
+  // SAFETY: whole pages of a private anonymous mapping this object owns; the kernel replaces them by zero pages.
+  if (::madvise(to, size, MADV_DONTNEED) != 0) return fail_errno("madvise of {} bytes", size);
   return {};
 }
 

@@ -5,14 +5,14 @@
 // whatever the guest had written at some moment, each byte once).
 #pragma once
 
+#include "base/mapping.hpp"
+#include "base/result.hpp"
+#include "memory/address.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
-
-#include "base/mapping.hpp"
-#include "base/result.hpp"
-#include "memory/address.hpp"
 
 namespace warmfork {
 
@@ -25,6 +25,9 @@ class GuestMemory {
   /// Copies out / in. Errors (kGuestFault): the range is not wholly inside one region.
   [[nodiscard]] Status read(Gpa gpa, std::span<std::byte> out) const;
   [[nodiscard]] Status write(Gpa gpa, std::span<const std::byte> in);
+
+  /// Makes whole pages zero again and gives their memory back to the host. Errors: not inside one region.
+  [[nodiscard]] Status zero(Gpa gpa, std::size_t size);
 
   /// The host bytes of the whole region that starts at `gpa`; for setting up slots and for building contents before
   /// the guest first runs.
@@ -41,7 +44,8 @@ class GuestMemory {
   std::vector<Region> regions_;
 };
 
-/// memcpy that the compiler may neither repeat nor split into a later second read: what was copied is what gets checked.
+/// memcpy that the compiler may neither repeat nor split into a later second read: what was copied is what gets
+/// checked.
 void copy_once(void* to, const void* from, std::size_t size);
 
 }  // namespace warmfork

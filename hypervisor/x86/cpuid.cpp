@@ -11,18 +11,21 @@ constexpr std::uint64_t kSse = 1U << 1;
 constexpr std::uint64_t kAvx = 1U << 2;
 constexpr std::uint64_t kAvx512 = 0b111U << 5;
 
-constexpr std::uint32_t bit(unsigned number) { return std::uint32_t{1} << number; }
+constexpr std::uint32_t bit(unsigned number) {
+  return std::uint32_t{1} << number;
+}
 
 // Registers of leaf 1 (Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E).
-constexpr std::uint32_t kLeaf1EcxOff = bit(3) /* MONITOR */ | bit(5) /* VMX */ | bit(15) /* PDCM */ | bit(17) /* PCID */ |
-                                       bit(21) /* x2APIC */ | bit(24) /* TSC deadline */ | bit(27) /* OSXSAVE, set by KVM */;
+constexpr std::uint32_t kLeaf1EcxOff = bit(3) /* MONITOR */ | bit(5) /* VMX */ | bit(15) /* PDCM */ |
+                                       bit(17) /* PCID */ | bit(21) /* x2APIC */ | bit(24) /* TSC deadline */ |
+                                       bit(27) /* OSXSAVE, set by KVM */;
 constexpr std::uint32_t kLeaf7EbxOff = bit(0) /* FSGSBASE */ | bit(1) /* TSC_ADJUST */ | bit(2) /* SGX */ |
-                                       bit(7) /* SMEP */ | bit(10) /* INVPCID */ | bit(14) /* MPX */ | bit(20) /* SMAP */ |
-                                       bit(25) /* PT */;
-constexpr std::uint32_t kLeaf7EcxOff = bit(3) /* PKU */ | bit(4) /* OSPKE */ | bit(5) /* WAITPKG */ | bit(7) /* SHSTK */ |
-                                       bit(16) /* LA57 */ | bit(31) /* PKS */;
-constexpr std::uint32_t kLeaf7EdxOff = bit(20) /* IBT */ | bit(22) /* AMX-BF16 */ | bit(24) /* AMX-TILE */ |
-                                       bit(25) /* AMX-INT8 */;
+                                       bit(7) /* SMEP */ | bit(10) /* INVPCID */ | bit(14) /* MPX */ |
+                                       bit(20) /* SMAP */ | bit(25) /* PT */;
+constexpr std::uint32_t kLeaf7EcxOff = bit(3) /* PKU */ | bit(4) /* OSPKE */ | bit(5) /* WAITPKG */ |
+                                       bit(7) /* SHSTK */ | bit(16) /* LA57 */ | bit(31) /* PKS */;
+constexpr std::uint32_t kLeaf7EdxOff =
+    bit(20) /* IBT */ | bit(22) /* AMX-BF16 */ | bit(24) /* AMX-TILE */ | bit(25) /* AMX-INT8 */;
 constexpr std::uint32_t kLeaf13EaxOff = bit(3) /* XSAVES */;
 constexpr std::uint32_t kExtended1EcxOff = bit(2) /* SVM */ | bit(29) /* MONITORX */;
 

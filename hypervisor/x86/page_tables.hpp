@@ -10,12 +10,12 @@
 // vol. 3, 4.5 "4-Level Paging", table 4-19 "Format of a Page-Table Entry that Maps a 4-KByte Page".
 #pragma once
 
+#include "base/result.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
-
-#include "base/result.hpp"
 
 namespace warmfork::x86 {
 

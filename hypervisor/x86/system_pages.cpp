@@ -1,10 +1,10 @@
 #include "x86/system_pages.hpp"
 
+#include "x86/segments.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
-
-#include "x86/segments.hpp"
 
 namespace warmfork::x86 {
 namespace {
@@ -18,7 +18,7 @@ constexpr std::uint64_t access_byte(unsigned type, bool code_or_data, unsigned l
   return std::uint64_t{0x80 | level << 5 | (code_or_data ? 0x10U : 0U) | type} << 40;
 }
 
-constexpr std::uint64_t kLongMode = std::uint64_t{1} << 53;   // L, code segments
+constexpr std::uint64_t kLongMode = std::uint64_t{1} << 53;    // L, code segments
 constexpr std::uint64_t kDefaultBig = std::uint64_t{1} << 54;  // D/B, data segments
 constexpr std::uint64_t kGranularity = std::uint64_t{1} << 55;
 constexpr std::uint64_t kFlatLimit = 0x000f'0000'0000'ffff;
@@ -93,14 +93,38 @@ void build_system_pages(std::span<std::byte> pages, std::uint64_t base, std::uin
 
 const char* exception_name(unsigned vector) {
   static constexpr std::array kNames{
-      "divide error",           "debug exception",     "non-maskable interrupt",   "breakpoint",
-      "overflow",               "bound range",         "invalid opcode",           "device not available",
-      "double fault",           "coprocessor segment", "invalid task state",       "segment not present",
-      "stack-segment fault",    "general protection",  "page fault",               "reserved exception 15",
-      "x87 floating point",     "alignment check",     "machine check",            "SIMD floating point",
-      "virtualization",         "control protection",  "reserved exception 22",    "reserved exception 23",
-      "reserved exception 24",  "reserved exception 25", "reserved exception 26",  "reserved exception 27",
-      "hypervisor injection",   "VMM communication",   "security exception",       "reserved exception 31",
+      "divide error",
+      "debug exception",
+      "non-maskable interrupt",
+      "breakpoint",
+      "overflow",
+      "bound range",
+      "invalid opcode",
+      "device not available",
+      "double fault",
+      "coprocessor segment",
+      "invalid task state",
+      "segment not present",
+      "stack-segment fault",
+      "general protection",
+      "page fault",
+      "reserved exception 15",
+      "x87 floating point",
+      "alignment check",
+      "machine check",
+      "SIMD floating point",
+      "virtualization",
+      "control protection",
+      "reserved exception 22",
+      "reserved exception 23",
+      "reserved exception 24",
+      "reserved exception 25",
+      "reserved exception 26",
+      "reserved exception 27",
+      "hypervisor injection",
+      "VMM communication",
+      "security exception",
+      "reserved exception 31",
   };
   return vector < kNames.size() ? kNames[vector] : "unknown exception";
 }

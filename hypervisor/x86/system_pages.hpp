@@ -6,11 +6,11 @@
 // Management in 64-bit Mode", vol. 1, 19.5.2 "I/O Permission Bit Map".
 #pragma once
 
+#include "warmfork/abi/layout.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
-
-#include "warmfork/abi/layout.h"
 
 namespace warmfork::x86 {
 
