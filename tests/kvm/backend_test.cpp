@@ -1,15 +1,17 @@
 // The kernel's side of the contract, by raw ioctls: if these fail, no other KVM test means anything.
+#include "kvm_test.hpp"
+
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
-
-#include "kvm_test.hpp"
 
 namespace warmfork::test {
 namespace {
 
 class Backend : public KvmTest {};
 
-TEST_F(Backend, SpeaksTheStableApi) { EXPECT_EQ(::ioctl(kvm(), KVM_GET_API_VERSION, 0), 12); }
+TEST_F(Backend, SpeaksTheStableApi) {
+  EXPECT_EQ(::ioctl(kvm(), KVM_GET_API_VERSION, 0), 12);
+}
 
 TEST_F(Backend, MakesAMachineWithAProcessor) {
   const UniqueFd vm(::ioctl(kvm(), KVM_CREATE_VM, 0));

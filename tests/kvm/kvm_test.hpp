@@ -2,6 +2,8 @@
 // machine with another one (tests/backends): a test may ask how much to do, never where it is.
 #pragma once
 
+#include "base/unique_fd.hpp"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
@@ -11,8 +13,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
-
-#include "base/unique_fd.hpp"
 
 namespace warmfork::test {
 
