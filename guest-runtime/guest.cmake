@@ -9,12 +9,13 @@ execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-resource-dir OUTPUT_VARIABL
 find_path(WARMFORK_LIBCXX_INCLUDE __config PATHS /usr/lib/llvm-19/include/c++/v1 NO_DEFAULT_PATH REQUIRED)
 find_path(WARMFORK_MUSL_INCLUDE unistd.h PATHS /usr/include/x86_64-linux-musl NO_DEFAULT_PATH REQUIRED)
 
+# SHELL: keeps each -isystem with its directory: CMake drops repeated options otherwise.
 set(WARMFORK_GUEST_FLAGS
-  --target=x86_64-linux-musl -nostdinc -isystem ${WARMFORK_CLANG_RESOURCES}/include -isystem ${WARMFORK_MUSL_INCLUDE}
+  --target=x86_64-linux-musl -nostdinc "SHELL:-isystem ${WARMFORK_CLANG_RESOURCES}/include" "SHELL:-isystem ${WARMFORK_MUSL_INCLUDE}"
   -fno-pic -fno-pie -mcmodel=small -ffunction-sections -fdata-sections -fno-stack-protector -O2 -g1
   -Wall -Wextra -Wshadow $<$<BOOL:${WARMFORK_WERROR}>:-Werror>)
 set(WARMFORK_GUEST_CXX_FLAGS
-  -nostdinc++ -isystem ${WARMFORK_LIBCXX_INCLUDE} -D_LIBCPP_HAS_MUSL_LIBC=1 -fno-exceptions -fno-rtti
+  -nostdinc++ "SHELL:-isystem ${WARMFORK_LIBCXX_INCLUDE}" -D_LIBCPP_HAS_MUSL_LIBC=1 -fno-exceptions -fno-rtti
   -fno-threadsafe-statics)
 
 # warmfork_add_guest(NAME SOURCES … [INCLUDES …] [FLAGS …] [LINK …]): a static musl executable for the guest.
