@@ -18,10 +18,14 @@ set(WARMFORK_GUEST_CXX_FLAGS
   -nostdinc++ "SHELL:-isystem ${WARMFORK_LIBCXX_INCLUDE}" -D_LIBCPP_HAS_MUSL_LIBC=1 -fno-exceptions -fno-rtti
   -fno-threadsafe-statics)
 
-# warmfork_add_guest(NAME SOURCES … [INCLUDES …] [FLAGS …] [LINK …]): a static musl executable for the guest.
+# warmfork_add_guest(NAME [VMCALLS] SOURCES … [INCLUDES …] [FLAGS …] [LINK …]): a static musl executable for the guest.
+# VMCALLS: it registers vmcalls (warmfork/abi/vmcall.hpp), so the note that names their table is linked in.
 # Sets the target property WARMFORK_GUEST_ELF to its path. Sanitizers and host warnings never reach it.
 function(warmfork_add_guest name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;INCLUDES;FLAGS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "VMCALLS" "" "SOURCES;INCLUDES;FLAGS;LINK" ${ARGN})
+  if(ARG_VMCALLS)
+    list(APPEND ARG_SOURCES ${PROJECT_SOURCE_DIR}/guest-runtime/vmcall_note.S)
+  endif()
   add_library(${name}_objects OBJECT ${ARG_SOURCES})
   set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE OFF CXX_CLANG_TIDY "")
   # libc++'s headers come before clang's and musl's: they wrap the C headers by #include_next.

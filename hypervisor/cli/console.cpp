@@ -49,9 +49,7 @@ Result<std::uint64_t> parse_with_units(std::string_view text, const Unit (&units
 
 }  // namespace
 
-bool use_colour() {
-  return ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
-}
+bool use_colour() { return ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
 
 int report(const Error& error) {
   const bool colour = use_colour();

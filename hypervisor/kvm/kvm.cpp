@@ -72,9 +72,7 @@ VcpuFd::VcpuFd(UniqueFd fd, Mapping mapping) : fd_(std::move(fd)), mapping_(std:
   run_ = reinterpret_cast<kvm_run*>(mapping_.data());
 }
 
-int VcpuFd::run_raw() {
-  return ::ioctl(fd_.get(), KVM_RUN, 0) == 0 ? 0 : errno;
-}
+int VcpuFd::run_raw() { return ::ioctl(fd_.get(), KVM_RUN, 0) == 0 ? 0 : errno; }
 
 Result<VcpuExit> VcpuFd::run() {
   const int error = run_raw();

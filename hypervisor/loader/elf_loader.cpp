@@ -2,10 +2,13 @@
 
 #include "warmfork/abi/layout.h"
 
+#include <cxxabi.h>
 #include <elf.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 
 namespace warmfork {
 namespace {
@@ -13,6 +16,16 @@ namespace {
 constexpr std::uint16_t kMaxProgramHeaders = 128;
 constexpr std::uint64_t kPieBase = 0x400000;
 constexpr std::size_t kMaxSymbolName = 512;
+
+// C++ names as their authors wrote them; any other name as it is. The demangler of the C++ runtime is bounded by the
+// name's length, which read_symbols limits.
+std::string demangle(const std::string& name) {
+  if (!name.starts_with("_Z")) return name;
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> text(abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status),
+                                                         &std::free);
+  return status == 0 && text != nullptr ? std::string(text.get()) : name;
+}
 
 // Reads structures out of untrusted bytes: every access is bounds-checked and copied.
 class ElfReader {
@@ -200,7 +213,8 @@ std::string LoadPlan::symbolize(std::uint64_t address) const {
     --candidate;
     const std::uint64_t offset = address - candidate->address;
     if (offset < std::max<std::uint64_t>(candidate->size, candidate->is_function ? 16 : 1)) {
-      return offset == 0 ? candidate->name : fmt::format("{}+{:#x}", candidate->name, offset);
+      const std::string name = demangle(candidate->name);
+      return offset == 0 ? name : fmt::format("{}+{:#x}", name, offset);
     }
     if (offset > 0x10000) break;
   }

@@ -18,9 +18,7 @@ ssize_t HostStdio::read(std::span<std::byte> bytes) {
   return done < 0 ? -errno : done;
 }
 
-bool HostStdio::is_terminal(int fd) const {
-  return ::isatty(fd) == 1;
-}
+bool HostStdio::is_terminal(int fd) const { return ::isatty(fd) == 1; }
 
 ssize_t BufferIo::write(int fd, std::span<const std::byte> bytes) {
   std::string& target = fd == STDERR_FILENO ? error_ : output_;

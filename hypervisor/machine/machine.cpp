@@ -17,9 +17,7 @@ constexpr std::uint64_t kExceptionStubs = WARMFORK_SYSTEM_BASE + WARMFORK_EXCEPT
 constexpr std::size_t kMaxVmcalls = 1024;
 constexpr std::uint64_t kRedZone = 128;  // System V AMD64 ABI, §3.2.2: bytes below rsp that belong to the caller
 
-bool canonical_user(std::uint64_t address) {
-  return address < x86::kMaxVirtual;
-}
+bool canonical_user(std::uint64_t address) { return address < x86::kMaxVirtual; }
 
 }  // namespace
 
@@ -297,15 +295,21 @@ std::optional<Result<Machine::Stop>> Machine::serve_syscall() {
   return std::nullopt;
 }
 
+std::string Machine::where() const {
+  const std::uint64_t rip = vcpu_->shared().s.regs.regs.rip;
+  const std::string symbol = plan_.symbolize(rip);
+  return symbol.empty() ? fmt::format("at {:#x}", rip) : fmt::format("at {:#x} in {}", rip, symbol);
+}
+
 std::optional<Error> Machine::stop_error() {
   switch (watch_->take_stop_reason()) {
     case StopReason::kNone: return std::nullopt;
     case StopReason::kDeadline:
       state_ = State::kStopped;
-      return Error{ErrorKind::kDeadline, fmt::format("{}: the deadline has passed", name_)};
+      return Error{ErrorKind::kDeadline, fmt::format("{}: the deadline has passed, {}", name_, where())};
     case StopReason::kCancelled:
       state_ = State::kStopped;
-      return Error{ErrorKind::kCancelled, fmt::format("{}: cancelled", name_)};
+      return Error{ErrorKind::kCancelled, fmt::format("{}: cancelled, {}", name_, where())};
   }
   return std::nullopt;
 }
@@ -328,7 +332,7 @@ Failure Machine::end_with_exception(unsigned vector) {
   if (vector == kPageFault) {
     if (const auto sregs = vcpu_->sregs()) report.fault_address = sregs->cr2;
     const bool write = (report.error_code & 2) != 0;
-    const bool fetch = (report.error_code & 16) != 0 || report.fault_address == report.rip;
+    const bool fetch = (report.error_code & 16) != 0;
     const Gva address{report.fault_address};
     const std::string place = space_->describe(address);
     what =
@@ -346,16 +350,17 @@ Failure Machine::end_with_exception(unsigned vector) {
 
 Failure Machine::end_with(const kvm::VcpuExit& exit) {
   FaultReport report;
-  report.regs = vcpu_->shared().s.regs.regs;
-  report.rip = report.regs.rip;
-  report.symbol = plan_.symbolize(report.rip);
-  report.summary = fmt::format("{}, at {:#x}{}", kvm::describe(exit), report.rip,
-                               report.symbol.empty() ? "" : " in " + report.symbol);
+  report.summary = fmt::format("{}, {}", kvm::describe(exit), where());
   return end(std::move(report));
 }
 
 Failure Machine::end(FaultReport report) {
   state_ = State::kEnded;
+  if (report.rip == 0) {
+    report.regs = vcpu_->shared().s.regs.regs;
+    report.rip = report.regs.rip;
+    report.symbol = plan_.symbolize(report.rip);
+  }
   report.last_exit = kvm::describe(kvm::decode_exit(vcpu_->shared(), vcpu_->shared_size()));
   fault_ = std::move(report);
   return Failure(Error{ErrorKind::kGuestFault, fmt::format("{}: {}", name_, fault_->summary)});

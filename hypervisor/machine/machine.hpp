@@ -109,6 +109,7 @@ class Machine {
   [[nodiscard]] std::optional<Result<Stop>> handle_slow(int run_error);
   [[nodiscard]] std::optional<Result<Stop>> handle_port(std::uint16_t port);
   [[nodiscard]] std::optional<Result<Stop>> serve_syscall();
+  [[nodiscard]] std::string where() const;
   [[nodiscard]] std::optional<Error> stop_error();
   [[nodiscard]] Failure end_with_exception(unsigned vector);
   [[nodiscard]] Failure end_with(const kvm::VcpuExit& exit);

@@ -30,12 +30,8 @@ void install_kick_handler() {
 
 }  // namespace
 
-WatchSlot::WatchSlot(kvm::VcpuFd& vcpu) : vcpu_(vcpu) {
-  Watchdog::instance().add(this);
-}
-WatchSlot::~WatchSlot() {
-  Watchdog::instance().remove(this);
-}
+WatchSlot::WatchSlot(kvm::VcpuFd& vcpu) : vcpu_(vcpu) { Watchdog::instance().add(this); }
+WatchSlot::~WatchSlot() { Watchdog::instance().remove(this); }
 
 void WatchSlot::arm(std::uint64_t timeout_ns) {
   running_thread_.store(current_thread(), std::memory_order_relaxed);

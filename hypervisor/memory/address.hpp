@@ -18,19 +18,11 @@ struct Gva {
   friend auto operator<=>(const Gva&, const Gva&) = default;
 };
 
-[[nodiscard]] constexpr Gva operator+(Gva address, std::uint64_t offset) {
-  return {address.value + offset};
-}
-[[nodiscard]] constexpr Gpa operator+(Gpa address, std::uint64_t offset) {
-  return {address.value + offset};
-}
+[[nodiscard]] constexpr Gva operator+(Gva address, std::uint64_t offset) { return {address.value + offset}; }
+[[nodiscard]] constexpr Gpa operator+(Gpa address, std::uint64_t offset) { return {address.value + offset}; }
 
 inline constexpr std::uint64_t kPage = 4096;
-[[nodiscard]] constexpr std::uint64_t page_floor(std::uint64_t value) {
-  return value & ~(kPage - 1);
-}
-[[nodiscard]] constexpr std::uint64_t page_ceil(std::uint64_t value) {
-  return (value + kPage - 1) & ~(kPage - 1);
-}
+[[nodiscard]] constexpr std::uint64_t page_floor(std::uint64_t value) { return value & ~(kPage - 1); }
+[[nodiscard]] constexpr std::uint64_t page_ceil(std::uint64_t value) { return (value + kPage - 1) & ~(kPage - 1); }
 
 }  // namespace warmfork

@@ -11,9 +11,7 @@ constexpr std::uint64_t kSse = 1U << 1;
 constexpr std::uint64_t kAvx = 1U << 2;
 constexpr std::uint64_t kAvx512 = 0b111U << 5;
 
-constexpr std::uint32_t bit(unsigned number) {
-  return std::uint32_t{1} << number;
-}
+constexpr std::uint32_t bit(unsigned number) { return std::uint32_t{1} << number; }
 
 // Registers of leaf 1 (Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E).
 constexpr std::uint32_t kLeaf1EcxOff = bit(3) /* MONITOR */ | bit(5) /* VMX */ | bit(15) /* PDCM */ |

@@ -9,9 +9,7 @@ namespace {
 
 class Backend : public KvmTest {};
 
-TEST_F(Backend, SpeaksTheStableApi) {
-  EXPECT_EQ(::ioctl(kvm(), KVM_GET_API_VERSION, 0), 12);
-}
+TEST_F(Backend, SpeaksTheStableApi) { EXPECT_EQ(::ioctl(kvm(), KVM_GET_API_VERSION, 0), 12); }
 
 TEST_F(Backend, MakesAMachineWithAProcessor) {
   const UniqueFd vm(::ioctl(kvm(), KVM_CREATE_VM, 0));

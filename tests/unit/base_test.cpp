@@ -11,12 +11,8 @@
 namespace warmfork {
 namespace {
 
-bool is_open(int fd) {
-  return ::fcntl(fd, F_GETFD) >= 0;
-}
-int open_null() {
-  return ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
+bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
+int open_null() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
 TEST(UniqueFd, ClosesWhatItOwns) {
   const int fd = open_null();
@@ -49,9 +45,7 @@ TEST(UniqueFd, AssignmentClosesTheOldAndSelfAssignmentDoesNot) {
   EXPECT_TRUE(is_open(new_fd));
 }
 
-Status refuse() {
-  return fail(ErrorKind::kLimit, "vmcall {}: length {} > {}", 7, 70000, 65536);
-}
+Status refuse() { return fail(ErrorKind::kLimit, "vmcall {}: length {} > {}", 7, 70000, 65536); }
 
 Status pass_on(bool& went_on) {
   WARMFORK_TRY(refuse());

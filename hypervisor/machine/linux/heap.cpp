@@ -61,9 +61,7 @@ bool Heap::covers(std::uint64_t address, std::uint64_t size) const {
   return true;
 }
 
-std::vector<AddressRange> Heap::take_freed() {
-  return std::exchange(freed_, {});
-}
+std::vector<AddressRange> Heap::take_freed() { return std::exchange(freed_, {}); }
 
 void Heap::remove(std::uint64_t begin, std::uint64_t end) {
   auto it = mappings_.upper_bound(begin);

@@ -24,12 +24,8 @@ namespace {
 
 constexpr std::size_t kIoChunk = 65536;
 
-SyscallOutcome value(std::int64_t result) {
-  return {.result = result};
-}
-SyscallOutcome error(int number) {
-  return {.result = -number};
-}
+SyscallOutcome value(std::int64_t result) { return {.result = result}; }
+SyscallOutcome error(int number) { return {.result = -number}; }
 
 struct NamedSyscall {
   unsigned number;
