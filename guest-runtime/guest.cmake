@@ -9,18 +9,23 @@ execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-resource-dir OUTPUT_VARIABL
 find_path(WARMFORK_LIBCXX_INCLUDE __config PATHS /usr/lib/llvm-19/include/c++/v1 NO_DEFAULT_PATH REQUIRED)
 find_path(WARMFORK_MUSL_INCLUDE unistd.h PATHS /usr/include/x86_64-linux-musl NO_DEFAULT_PATH REQUIRED)
 
+# SHELL: keeps each -isystem with its directory: CMake drops repeated options otherwise.
 set(WARMFORK_GUEST_FLAGS
-  --target=x86_64-linux-musl -nostdinc -isystem ${WARMFORK_CLANG_RESOURCES}/include -isystem ${WARMFORK_MUSL_INCLUDE}
+  --target=x86_64-linux-musl -nostdinc "SHELL:-isystem ${WARMFORK_CLANG_RESOURCES}/include" "SHELL:-isystem ${WARMFORK_MUSL_INCLUDE}"
   -fno-pic -fno-pie -mcmodel=small -ffunction-sections -fdata-sections -fno-stack-protector -O2 -g1
   -Wall -Wextra -Wshadow $<$<BOOL:${WARMFORK_WERROR}>:-Werror>)
 set(WARMFORK_GUEST_CXX_FLAGS
-  -nostdinc++ -isystem ${WARMFORK_LIBCXX_INCLUDE} -D_LIBCPP_HAS_MUSL_LIBC=1 -fno-exceptions -fno-rtti
+  -nostdinc++ "SHELL:-isystem ${WARMFORK_LIBCXX_INCLUDE}" -D_LIBCPP_HAS_MUSL_LIBC=1 -fno-exceptions -fno-rtti
   -fno-threadsafe-statics)
 
-# warmfork_add_guest(NAME SOURCES … [INCLUDES …] [FLAGS …] [LINK …]): a static musl executable for the guest.
+# warmfork_add_guest(NAME [VMCALLS] SOURCES … [INCLUDES …] [FLAGS …] [LINK …]): a static musl executable for the guest.
+# VMCALLS: it registers vmcalls (warmfork/abi/vmcall.hpp), so the note that names their table is linked in.
 # Sets the target property WARMFORK_GUEST_ELF to its path. Sanitizers and host warnings never reach it.
 function(warmfork_add_guest name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;INCLUDES;FLAGS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "VMCALLS" "" "SOURCES;INCLUDES;FLAGS;LINK" ${ARGN})
+  if(ARG_VMCALLS)
+    list(APPEND ARG_SOURCES ${PROJECT_SOURCE_DIR}/guest-runtime/vmcall_note.S)
+  endif()
   add_library(${name}_objects OBJECT ${ARG_SOURCES})
   set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE OFF CXX_CLANG_TIDY "")
   # libc++'s headers come before clang's and musl's: they wrap the C headers by #include_next.

@@ -10,9 +10,7 @@
 namespace warmfork {
 
 /// Ticks now. Not ordered against surrounding loads.
-[[nodiscard]] inline std::uint64_t tsc_now() {
-  return __rdtsc();
-}
+[[nodiscard]] inline std::uint64_t tsc_now() { return __rdtsc(); }
 
 /// Ticks now, after all earlier instructions have executed (RDTSCP waits for them): the end of a measured interval.
 [[nodiscard]] inline std::uint64_t tsc_now_ordered() {
@@ -23,11 +21,7 @@ namespace warmfork {
 /// Nanoseconds per tick. Calibrated on first use (about 10 ms); thread-safe.
 [[nodiscard]] double tsc_ns_per_tick();
 
-[[nodiscard]] inline double tsc_to_ns(std::uint64_t ticks) {
-  return static_cast<double>(ticks) * tsc_ns_per_tick();
-}
-[[nodiscard]] inline std::uint64_t ns_to_tsc(double ns) {
-  return static_cast<std::uint64_t>(ns / tsc_ns_per_tick());
-}
+[[nodiscard]] inline double tsc_to_ns(std::uint64_t ticks) { return static_cast<double>(ticks) * tsc_ns_per_tick(); }
+[[nodiscard]] inline std::uint64_t ns_to_tsc(double ns) { return static_cast<std::uint64_t>(ns / tsc_ns_per_tick()); }
 
 }  // namespace warmfork

@@ -1,0 +1,91 @@
+#include "console.hpp"
+
+#include "exit_codes.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+namespace warmfork::cli {
+namespace {
+
+std::atomic<Machine*> interrupted_machine{nullptr};
+std::atomic<int> interrupts{0};
+
+// Async-signal-safe: an atomic load, an atomic store and tgkill.
+void on_interrupt(int signal) {
+  Machine* machine = interrupted_machine.load();
+  if (machine == nullptr || interrupts.fetch_add(1) > 0) {
+    ::signal(signal, SIG_DFL);
+    ::raise(signal);
+    return;
+  }
+  machine->cancel();
+}
+
+struct Unit {
+  std::string_view suffix;
+  double factor;
+};
+
+template <std::size_t N>
+Result<std::uint64_t> parse_with_units(std::string_view text, const Unit (&units)[N], std::string_view what) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  for (const Unit& unit : units) {
+    if (error != std::errc{} || suffix != unit.suffix) continue;
+    const double result = value * unit.factor;
+    if (!(result >= 0) || result > 9e18) break;
+    return static_cast<std::uint64_t>(std::llround(result));
+  }
+  return fail(ErrorKind::kUsage, "\"{}\" is not a {}", text, what);
+}
+
+}  // namespace
+
+bool use_colour() { return ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
+
+int report(const Error& error) {
+  const bool colour = use_colour();
+  fmt::print(stderr, "{}warmfork:{} {}\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", error.message);
+  return exit_code(error.kind);
+}
+
+int report(const Error& error, const Machine& machine) {
+  const int code = report(error);
+  if (machine.fault()) fmt::print(stderr, "{}\n", machine.fault()->to_text());
+  return code;
+}
+
+Result<std::uint64_t> parse_duration(std::string_view text) {
+  static constexpr Unit kUnits[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"", 1e9}};
+  return parse_with_units(text, kUnits, "duration (examples: 250ms, 2s, 1.5m)");
+}
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+  static constexpr Unit kUnits[] = {{"", 1}, {"K", 1024}, {"M", 1048576}, {"G", 1073741824}};
+  return parse_with_units(text, kUnits, "size (examples: 4096, 128K, 64M, 1G)");
+}
+
+InterruptGuard::InterruptGuard(Machine& machine) {
+  interrupts.store(0);
+  interrupted_machine.store(&machine);
+  struct sigaction action{};
+  action.sa_handler = on_interrupt;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+InterruptGuard::~InterruptGuard() {
+  interrupted_machine.store(nullptr);
+  ::signal(SIGINT, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
+}
+
+}  // namespace warmfork::cli

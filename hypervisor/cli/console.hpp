@@ -1,0 +1,38 @@
+// What every verb shares for talking to people: errors in one form, colours only on a terminal, Ctrl-C.
+#pragma once
+
+#include "base/result.hpp"
+#include "machine/machine.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace warmfork::cli {
+
+/// Prints "warmfork: message" to standard error and returns the exit code of the error's kind.
+int report(const Error& error);
+
+/// As report(), with the fault report of a machine that a fault has ended.
+int report(const Error& error, const Machine& machine);
+
+/// True if standard error is a terminal that wants colours (NO_COLOR is not set).
+[[nodiscard]] bool use_colour();
+
+/// "250ms", "2s", "1.5m", "800us", or plain seconds -> nanoseconds. Errors (kUsage) name the text.
+[[nodiscard]] Result<std::uint64_t> parse_duration(std::string_view text);
+
+/// "64M", "1G", "4096", "128K" -> bytes.
+[[nodiscard]] Result<std::uint64_t> parse_size(std::string_view text);
+
+/// While it lives, Ctrl-C (SIGINT) and SIGTERM cancel the machine; a second one ends the process at once.
+class InterruptGuard {
+ public:
+  explicit InterruptGuard(Machine& machine);
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+};
+
+}  // namespace warmfork::cli

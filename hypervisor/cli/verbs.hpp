@@ -1,0 +1,15 @@
+// One function per verb: it adds its subcommand and what runs when that is chosen. Each verb has a file of its own.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace warmfork::cli {
+
+/// The verb's answer; main returns it.
+struct Outcome {
+  int code = 0;
+};
+
+void add_exec(CLI::App& app, Outcome& outcome);
+
+}  // namespace warmfork::cli

@@ -1,0 +1,303 @@
+#include "kvm/kvm.hpp"
+
+#include "kvm/ioctl_numbers.hpp"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+
+namespace warmfork::kvm {
+namespace {
+
+// A KVM structure that ends in an array, in storage of the right size and alignment.
+template <class Header, class Entry>
+class FlexArray {
+ public:
+  explicit FlexArray(std::size_t count)
+      : words_((kHeaderBytes + count * sizeof(Entry) + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t)) {}
+
+  // SAFETY: the storage is at least as large as KVM's C layout: an 8-byte header, then the entries.
+  Header* header() { return reinterpret_cast<Header*>(words_.data()); }
+  Entry* entries() { return reinterpret_cast<Entry*>(reinterpret_cast<std::byte*>(words_.data()) + kHeaderBytes); }
+
+ private:
+  static constexpr std::size_t kHeaderBytes = 8;
+  std::vector<std::uint64_t> words_;
+};
+
+using CpuidArray = FlexArray<kvm_cpuid2, kvm_cpuid_entry2>;
+using MsrArray = FlexArray<kvm_msrs, kvm_msr_entry>;
+
+struct Capability {
+  long number;
+  const char* name;
+};
+
+// What a machine cannot do without; Kvm::open refuses a KVM that lacks one.
+constexpr std::array kRequired{
+    Capability{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+    Capability{KVM_CAP_READONLY_MEM, "KVM_CAP_READONLY_MEM"},
+    Capability{KVM_CAP_SYNC_REGS, "KVM_CAP_SYNC_REGS"},
+    Capability{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+    Capability{KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+    Capability{KVM_CAP_XCRS, "KVM_CAP_XCRS"},
+    Capability{KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
+};
+
+constexpr int kNeededSyncRegs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+
+Failure open_error(const std::string& path) {
+  switch (errno) {
+    case ENOENT:
+      return fail(ErrorKind::kHost,
+                  "{}: there is no KVM on this machine (load kvm_amd or kvm_intel, enable virtualisation in the "
+                  "firmware, or ask for nested virtualisation)",
+                  path);
+    case EACCES:
+    case EPERM:
+      return fail(ErrorKind::kHost,
+                  "{}: no permission (join the group kvm: sudo usermod -aG kvm $USER, then log in again)", path);
+    case ENODEV:
+    case ENXIO: return fail(ErrorKind::kHost, "{}: the device exists but no KVM module serves it", path);
+    default: return fail_errno("{}", path);
+  }
+}
+
+}  // namespace
+
+VcpuFd::VcpuFd(UniqueFd fd, Mapping mapping) : fd_(std::move(fd)), mapping_(std::move(mapping)) {
+  // SAFETY: the mapping is KVM's kvm_run page(s), at least sizeof(kvm_run) long (checked by Kvm::open).
+  run_ = reinterpret_cast<kvm_run*>(mapping_.data());
+}
+
+int VcpuFd::run_raw() { return ::ioctl(fd_.get(), KVM_RUN, 0) == 0 ? 0 : errno; }
+
+Result<VcpuExit> VcpuFd::run() {
+  const int error = run_raw();
+  if (error == EINTR || error == EAGAIN) return VcpuExit{ExitInterrupted{}};
+  if (error != 0) {
+    errno = error;
+    return fail_errno("KVM_RUN");
+  }
+  return decode_exit(*run_, mapping_.size());
+}
+
+Result<kvm_regs> VcpuFd::regs() const {
+  kvm_regs regs{};
+  if (::ioctl(fd_.get(), KVM_GET_REGS, &regs) != 0) return fail_errno("KVM_GET_REGS");
+  return regs;
+}
+
+Status VcpuFd::set_regs(const kvm_regs& regs) {
+  if (::ioctl(fd_.get(), KVM_SET_REGS, &regs) != 0) return fail_errno("KVM_SET_REGS (rip {:#x})", regs.rip);
+  return {};
+}
+
+Result<kvm_sregs> VcpuFd::sregs() const {
+  kvm_sregs sregs{};
+  if (::ioctl(fd_.get(), KVM_GET_SREGS, &sregs) != 0) return fail_errno("KVM_GET_SREGS");
+  return sregs;
+}
+
+Status VcpuFd::set_sregs(const kvm_sregs& sregs) {
+  if (::ioctl(fd_.get(), KVM_SET_SREGS, &sregs) != 0) {
+    return fail_errno("KVM_SET_SREGS (cr0 {:#x}, cr3 {:#x}, cr4 {:#x}, efer {:#x})", sregs.cr0, sregs.cr3, sregs.cr4,
+                      sregs.efer);
+  }
+  return {};
+}
+
+Status VcpuFd::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
+  CpuidArray array(entries.size());
+  array.header()->nent = static_cast<std::uint32_t>(entries.size());
+  std::copy(entries.begin(), entries.end(), array.entries());
+  if (::ioctl(fd_.get(), kSetCpuid2, array.header()) != 0)
+    return fail_errno("KVM_SET_CPUID2 ({} entries)", entries.size());
+  return {};
+}
+
+Status VcpuFd::set_msrs(std::span<const Msr> msrs) {
+  MsrArray array(msrs.size());
+  array.header()->nmsrs = static_cast<std::uint32_t>(msrs.size());
+  for (std::size_t i = 0; i < msrs.size(); ++i) array.entries()[i] = {msrs[i].index, 0, msrs[i].value};
+  const int done = ::ioctl(fd_.get(), kSetMsrs, array.header());
+  if (done < 0) return fail_errno("KVM_SET_MSRS ({} registers)", msrs.size());
+  if (const auto count = static_cast<std::size_t>(done); count != msrs.size()) {
+    return fail(ErrorKind::kHost, "KVM_SET_MSRS: register {:#x} refuses the value {:#x}", msrs[count].index,
+                msrs[count].value);
+  }
+  return {};
+}
+
+Result<std::vector<Msr>> VcpuFd::msrs(std::span<const std::uint32_t> indices) const {
+  MsrArray array(indices.size());
+  array.header()->nmsrs = static_cast<std::uint32_t>(indices.size());
+  for (std::size_t i = 0; i < indices.size(); ++i) array.entries()[i] = {indices[i], 0, 0};
+  const int done = ::ioctl(fd_.get(), kGetMsrs, array.header());
+  if (done < 0) return fail_errno("KVM_GET_MSRS ({} registers)", indices.size());
+  if (const auto count = static_cast<std::size_t>(done); count != indices.size()) {
+    return fail(ErrorKind::kHost, "KVM_GET_MSRS: register {:#x} cannot be read", indices[count]);
+  }
+  std::vector<Msr> values(indices.size());
+  for (std::size_t i = 0; i < indices.size(); ++i) values[i] = {indices[i], array.entries()[i].data};
+  return values;
+}
+
+Status VcpuFd::set_xcr0(std::uint64_t value) {
+  kvm_xcrs xcrs{};
+  xcrs.nr_xcrs = 1;
+  xcrs.xcrs[0] = {.xcr = 0, .reserved = 0, .value = value};
+  if (::ioctl(fd_.get(), KVM_SET_XCRS, &xcrs) != 0) return fail_errno("KVM_SET_XCRS (xcr0 {:#x})", value);
+  return {};
+}
+
+Result<kvm_xcrs> VcpuFd::xcrs() const {
+  kvm_xcrs xcrs{};
+  if (::ioctl(fd_.get(), KVM_GET_XCRS, &xcrs) != 0) return fail_errno("KVM_GET_XCRS");
+  return xcrs;
+}
+
+Result<std::vector<std::byte>> VcpuFd::xsave(std::size_t size) const {
+  if (size < sizeof(kvm_xsave::region)) return fail(ErrorKind::kUsage, "XSAVE area of {} bytes, at least 4096", size);
+  std::vector<std::byte> area(size);
+  // KVM_GET_XSAVE writes exactly 4096 bytes, KVM_GET_XSAVE2 as many as KVM_CAP_XSAVE2 says.
+  const unsigned long request = size == sizeof(kvm_xsave::region) ? KVM_GET_XSAVE : KVM_GET_XSAVE2;
+  if (::ioctl(fd_.get(), request, area.data()) != 0) return fail_errno("KVM_GET_XSAVE ({} bytes)", size);
+  return area;
+}
+
+Result<kvm_fpu> VcpuFd::fpu() const {
+  kvm_fpu fpu{};
+  if (::ioctl(fd_.get(), KVM_GET_FPU, &fpu) != 0) return fail_errno("KVM_GET_FPU");
+  return fpu;
+}
+
+Status VcpuFd::set_fpu(const kvm_fpu& fpu) {
+  if (::ioctl(fd_.get(), KVM_SET_FPU, &fpu) != 0)
+    return fail_errno("KVM_SET_FPU (fcw {:#x}, mxcsr {:#x})", fpu.fcw, fpu.mxcsr);
+  return {};
+}
+
+Result<kvm_debugregs> VcpuFd::debugregs() const {
+  kvm_debugregs registers{};
+  if (::ioctl(fd_.get(), KVM_GET_DEBUGREGS, &registers) != 0) return fail_errno("KVM_GET_DEBUGREGS");
+  return registers;
+}
+
+Result<kvm_vcpu_events> VcpuFd::events() const {
+  kvm_vcpu_events events{};
+  if (::ioctl(fd_.get(), KVM_GET_VCPU_EVENTS, &events) != 0) return fail_errno("KVM_GET_VCPU_EVENTS");
+  return events;
+}
+
+Status VmFd::set_memory(std::uint32_t slot, std::uint32_t flags, std::uint64_t gpa, std::span<std::byte> host) {
+  kvm_userspace_memory_region region{};
+  region.slot = slot;
+  region.flags = flags;
+  region.guest_phys_addr = gpa;
+  region.memory_size = host.size();
+  region.userspace_addr = reinterpret_cast<std::uintptr_t>(host.data());
+  if (::ioctl(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region) != 0) {
+    return fail_errno("KVM_SET_USER_MEMORY_REGION (slot {}, flags {:#x}, gpa {:#x}, {} bytes)", slot, flags, gpa,
+                      host.size());
+  }
+  return {};
+}
+
+Result<VcpuFd> VmFd::create_vcpu(unsigned id) const {
+  UniqueFd fd(::ioctl(fd_.get(), KVM_CREATE_VCPU, id));
+  if (!fd) return fail_errno("KVM_CREATE_VCPU ({})", id);
+  WARMFORK_TRY_ASSIGN(Mapping mapping, Mapping::shared(fd.get(), run_size_));
+  return VcpuFd(std::move(fd), std::move(mapping));
+}
+
+int VmFd::check_extension(long capability) const {
+  const int value = ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, capability);
+  return value < 0 ? 0 : value;
+}
+
+Status VmFd::enable_capability(std::uint32_t capability, std::uint64_t argument) {
+  kvm_enable_cap request{};
+  request.cap = capability;
+  request.args[0] = argument;
+  if (::ioctl(fd_.get(), KVM_ENABLE_CAP, &request) != 0) {
+    return fail_errno("KVM_ENABLE_CAP (capability {}, argument {:#x})", capability, argument);
+  }
+  return {};
+}
+
+Result<Kvm> Kvm::open(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd) return open_error(path);
+  const int version = ::ioctl(fd.get(), KVM_GET_API_VERSION, 0);
+  if (version < 0) return fail(ErrorKind::kHost, "{}: not a KVM device ({})", path, std::strerror(errno));
+  if (version != KVM_API_VERSION) {
+    return fail(ErrorKind::kHost, "{}: KVM API version {}, needed is {}", path, version, KVM_API_VERSION);
+  }
+  const int run_size = ::ioctl(fd.get(), KVM_GET_VCPU_MMAP_SIZE, 0);
+  if (run_size < 0) return fail_errno("KVM_GET_VCPU_MMAP_SIZE");
+  if (static_cast<std::size_t>(run_size) < sizeof(kvm_run)) {
+    return fail(ErrorKind::kHost, "{}: kvm_run of {} bytes, needed are {}", path, run_size, sizeof(kvm_run));
+  }
+  Kvm kvm(std::move(fd), static_cast<std::size_t>(run_size));
+  for (const Capability& capability : kRequired) {
+    if (kvm.check_extension(capability.number) == 0) {
+      return fail(ErrorKind::kHost, "{}: this KVM lacks {}, which warmfork needs", path, capability.name);
+    }
+  }
+  if (const int sync = kvm.check_extension(KVM_CAP_SYNC_REGS); (sync & kNeededSyncRegs) != kNeededSyncRegs) {
+    return fail(ErrorKind::kHost, "{}: KVM_CAP_SYNC_REGS offers {:#x}, needed are registers and segments ({:#x})", path,
+                sync, kNeededSyncRegs);
+  }
+  WARMFORK_TRY(kvm.read_supported_cpuid());
+  return kvm;
+}
+
+Result<VmFd> Kvm::create_vm() const {
+  int raw = -1;
+  do {  // creation can be interrupted by a signal before it has done anything
+    raw = ::ioctl(fd_.get(), KVM_CREATE_VM, 0);
+  } while (raw < 0 && errno == EINTR);
+  if (raw < 0) return fail_errno("KVM_CREATE_VM");
+  return VmFd(UniqueFd(raw), run_size_);
+}
+
+int Kvm::check_extension(long capability) const {
+  const int value = ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, capability);
+  return value < 0 ? 0 : value;
+}
+
+std::size_t Kvm::xsave_size() const {
+  const int size = check_extension(KVM_CAP_XSAVE2);
+  return std::max<std::size_t>(static_cast<std::size_t>(std::max(size, 0)), sizeof(kvm_xsave::region));
+}
+
+Status Kvm::read_supported_cpuid() {
+  // KVM says E2BIG while the array is too small; the loop is bounded far above any real processor.
+  for (std::size_t count = 64; count <= 4096; count *= 2) {
+    CpuidArray array(count);
+    array.header()->nent = static_cast<std::uint32_t>(count);
+    if (::ioctl(fd_.get(), kGetSupportedCpuid, array.header()) == 0) {
+      supported_cpuid_.assign(array.entries(), array.entries() + array.header()->nent);
+      return {};
+    }
+    if (errno != E2BIG) return fail_errno("KVM_GET_SUPPORTED_CPUID");
+  }
+  return fail(ErrorKind::kHost, "KVM_GET_SUPPORTED_CPUID: more than 4096 entries");
+}
+
+Result<std::vector<std::uint32_t>> Kvm::msr_indices() const {
+  for (std::uint32_t count = 64; count <= 65536; count *= 2) {
+    std::vector<std::uint32_t> words(count + 1);
+    words[0] = count;
+    if (::ioctl(fd_.get(), kGetMsrIndexList, words.data()) == 0) {
+      return std::vector<std::uint32_t>(words.begin() + 1, words.begin() + 1 + words[0]);
+    }
+    if (errno != E2BIG) return fail_errno("KVM_GET_MSR_INDEX_LIST");
+  }
+  return fail(ErrorKind::kHost, "KVM_GET_MSR_INDEX_LIST: more than 65536 registers");
+}
+
+}  // namespace warmfork::kvm

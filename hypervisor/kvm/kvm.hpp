@@ -1,0 +1,118 @@
+// Typed owners of the three kinds of KVM file descriptor: the system (Kvm), a virtual machine (VmFd), a virtual
+// processor (VcpuFd). The only place with KVM ioctls. Every ioctl returns Result; errors name the ioctl, its arguments
+// and errno. Source: Linux Documentation/virt/kvm/api.rst.
+//
+// Threads: Kvm and VmFd may be used from any thread. A VcpuFd belongs to one thread at a time (KVM's rule); the only
+// exception is request_immediate_exit(), which any thread may call.
+#pragma once
+
+#include "base/mapping.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "kvm/vcpu_exit.hpp"
+
+#include <linux/kvm.h>
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace warmfork::kvm {
+
+/// One (index, value) pair of a model-specific register.
+struct Msr {
+  std::uint32_t index;
+  std::uint64_t value;
+  friend bool operator==(const Msr&, const Msr&) = default;
+};
+
+class VcpuFd {
+ public:
+  /// Runs the guest until it exits. An interrupted KVM_RUN (signal or immediate exit) is ExitInterrupted, not an error.
+  [[nodiscard]] Result<VcpuExit> run();
+
+  /// KVM_RUN without decoding: 0 or errno. For the hot path, which looks at kvm_run itself.
+  [[nodiscard]] int run_raw();
+
+  /// The structure shared with KVM: synced registers, exit reason, immediate_exit.
+  [[nodiscard]] kvm_run& shared() { return *run_; }
+  [[nodiscard]] const kvm_run& shared() const { return *run_; }
+  [[nodiscard]] std::size_t shared_size() const { return mapping_.size(); }
+
+  /// Makes the next (or current, together with a signal to its thread) KVM_RUN return at once. Any thread.
+  void request_immediate_exit() { std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_release); }
+  void clear_immediate_exit() { std::atomic_ref(run_->immediate_exit).store(0, std::memory_order_release); }
+
+  [[nodiscard]] Result<kvm_regs> regs() const;
+  [[nodiscard]] Status set_regs(const kvm_regs& regs);
+  [[nodiscard]] Result<kvm_sregs> sregs() const;
+  [[nodiscard]] Status set_sregs(const kvm_sregs& sregs);
+  [[nodiscard]] Status set_cpuid(std::span<const kvm_cpuid_entry2> entries);
+  [[nodiscard]] Status set_msrs(std::span<const Msr> msrs);
+  /// The values of `indices`, in their order. Fails at the first register KVM refuses, naming it.
+  [[nodiscard]] Result<std::vector<Msr>> msrs(std::span<const std::uint32_t> indices) const;
+  [[nodiscard]] Status set_xcr0(std::uint64_t value);
+  [[nodiscard]] Result<kvm_xcrs> xcrs() const;
+  /// The extended state in XSAVE layout, `size` bytes (from Kvm::xsave_size()).
+  [[nodiscard]] Result<std::vector<std::byte>> xsave(std::size_t size) const;
+  [[nodiscard]] Result<kvm_fpu> fpu() const;
+  [[nodiscard]] Status set_fpu(const kvm_fpu& fpu);
+  [[nodiscard]] Result<kvm_debugregs> debugregs() const;
+  [[nodiscard]] Result<kvm_vcpu_events> events() const;
+
+ private:
+  friend class VmFd;
+  VcpuFd(UniqueFd fd, Mapping mapping);
+
+  UniqueFd fd_;
+  Mapping mapping_;
+  kvm_run* run_ = nullptr;
+};
+
+class VmFd {
+ public:
+  /// Maps `host` at guest-physical `gpa` as slot `slot`. An empty `host` deletes the slot.
+  [[nodiscard]] Status set_memory(std::uint32_t slot, std::uint32_t flags, std::uint64_t gpa,
+                                  std::span<std::byte> host);
+  /// Creates the virtual processor number `id`.
+  [[nodiscard]] Result<VcpuFd> create_vcpu(unsigned id) const;
+  [[nodiscard]] int check_extension(long capability) const;
+  [[nodiscard]] Status enable_capability(std::uint32_t capability, std::uint64_t argument);
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
+ private:
+  friend class Kvm;
+  VmFd(UniqueFd fd, std::size_t run_size) : fd_(std::move(fd)), run_size_(run_size) {}
+
+  UniqueFd fd_;
+  std::size_t run_size_ = 0;
+};
+
+class Kvm {
+ public:
+  /// Opens `path` and checks the API version and every capability the machine needs. Errors (kHost) say in one
+  /// sentence what is missing and what to do: no device, no permission, not KVM, a capability by name.
+  [[nodiscard]] static Result<Kvm> open(const std::string& path = "/dev/kvm");
+
+  [[nodiscard]] Result<VmFd> create_vm() const;
+  /// KVM_CHECK_EXTENSION on the system descriptor: 0 if absent.
+  [[nodiscard]] int check_extension(long capability) const;
+  /// What this KVM lets a guest see, unfiltered.
+  [[nodiscard]] const std::vector<kvm_cpuid_entry2>& supported_cpuid() const { return supported_cpuid_; }
+  /// Every model-specific register KVM saves and restores.
+  [[nodiscard]] Result<std::vector<std::uint32_t>> msr_indices() const;
+  /// Bytes of KVM_GET_XSAVE2's area (KVM_CAP_XSAVE2), at least 4096.
+  [[nodiscard]] std::size_t xsave_size() const;
+
+ private:
+  Kvm(UniqueFd fd, std::size_t run_size) : fd_(std::move(fd)), run_size_(run_size) {}
+  [[nodiscard]] Status read_supported_cpuid();
+
+  UniqueFd fd_;
+  std::size_t run_size_ = 0;
+  std::vector<kvm_cpuid_entry2> supported_cpuid_;
+};
+
+}  // namespace warmfork::kvm

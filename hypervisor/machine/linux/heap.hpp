@@ -1,0 +1,49 @@
+// The book-keeping of a guest's heap: brk grows up from its start, mappings come down from its end.
+//
+//   begin |== brk ==>        free        <== mapping | mapping | gap | mapping ==| end
+//
+// The pages are all mapped from the start; only the book changes, so a mapping costs no page-table edit. Pure: it
+// decides addresses, and says which pages have to be zeroed before they are used again.
+#pragma once
+
+#include "machine/address_space.hpp"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+namespace warmfork::linux_abi {
+
+class Heap {
+ public:
+  explicit Heap(AddressRange range);
+
+  /// Linux brk: sets the break and returns it, or returns the old one if `wanted` is impossible. Pages given up are
+  /// reported by take_freed().
+  std::uint64_t brk(std::uint64_t wanted);
+
+  /// Reserves whole pages, at `hint` if that range is free and `fixed` (replacing what is there, as MAP_FIXED does).
+  /// nullopt: no room.
+  std::optional<std::uint64_t> map(std::uint64_t size, std::uint64_t hint, bool fixed);
+
+  /// Gives whole pages back; parts of mappings are fine, as for munmap. False: outside the heap or on brk's part.
+  bool unmap(std::uint64_t address, std::uint64_t size);
+
+  /// True if all of the range is mapped or below the break.
+  [[nodiscard]] bool covers(std::uint64_t address, std::uint64_t size) const;
+
+  /// Page ranges given back since the last call, which must be zero before they are used again.
+  std::vector<AddressRange> take_freed();
+
+ private:
+  void remove(std::uint64_t begin, std::uint64_t end);
+  void insert(std::uint64_t begin, std::uint64_t end);
+
+  AddressRange range_;
+  std::uint64_t break_;
+  std::map<std::uint64_t, std::uint64_t> mappings_;  // begin -> end, disjoint
+  std::vector<AddressRange> freed_;
+};
+
+}  // namespace warmfork::linux_abi

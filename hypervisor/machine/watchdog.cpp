@@ -1,0 +1,165 @@
+#include "machine/watchdog.hpp"
+
+#include "base/tsc_clock.hpp"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace warmfork {
+namespace {
+
+constexpr double kMinTickNs = 250'000;
+constexpr double kMaxTickNs = 10'000'000;
+constexpr double kIdleBeforeSleepNs = 100'000'000;
+
+int current_thread() {
+  thread_local const int id = ::gettid();
+  return id;
+}
+
+void ignore_signal(int) {}
+
+void install_kick_handler() {
+  struct sigaction action{};
+  action.sa_handler = ignore_signal;  // no SA_RESTART: the point is to interrupt
+  ::sigaction(Watchdog::kick_signal(), &action, nullptr);
+}
+
+}  // namespace
+
+WatchSlot::WatchSlot(kvm::VcpuFd& vcpu) : vcpu_(vcpu) { Watchdog::instance().add(this); }
+WatchSlot::~WatchSlot() { Watchdog::instance().remove(this); }
+
+void WatchSlot::arm(std::uint64_t timeout_ns) {
+  running_thread_.store(current_thread(), std::memory_order_relaxed);
+  if (timeout_ns == 0) {
+    deadline_.store(kNever, std::memory_order_release);
+    return;
+  }
+  const std::uint64_t ticks = ns_to_tsc(static_cast<double>(timeout_ns));
+  const std::uint64_t now = tsc_now();
+  const std::uint64_t deadline = ticks < kNever - 1 - now ? now + ticks : kNever - 1;
+  calls_.store(calls_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (timeout_ticks_.load(std::memory_order_relaxed) != ticks) timeout_ticks_.store(ticks, std::memory_order_relaxed);
+  // Sequentially consistent against the watchdog's store of next_tick_ and its scan: one of the two sees the other.
+  deadline_.store(deadline, std::memory_order_seq_cst);
+  Watchdog& watchdog = Watchdog::instance();
+  if (deadline < watchdog.next_tick_.load(std::memory_order_seq_cst)) watchdog.wake();
+}
+
+StopReason WatchSlot::take_stop_reason() {
+  if (cancelled_.exchange(false, std::memory_order_acq_rel)) return StopReason::kCancelled;
+  if (deadline_.load(std::memory_order_acquire) == kExpired) return StopReason::kDeadline;
+  return StopReason::kNone;
+}
+
+void WatchSlot::cancel() {
+  cancelled_.store(true, std::memory_order_seq_cst);
+  kick();
+}
+
+void WatchSlot::kick() {
+  vcpu_.request_immediate_exit();
+  // A thread that has just left the call gets a signal it ignores; an id that is no longer a thread of this process is
+  // refused by tgkill.
+  if (const int thread = running_thread_.load(std::memory_order_acquire); thread != 0) {
+    ::syscall(SYS_tgkill, ::getpid(), thread, Watchdog::kick_signal());
+  }
+}
+
+Watchdog& Watchdog::instance() {
+  static Watchdog* const watchdog = new Watchdog;  // never destroyed: slots may outlive static destruction
+  return *watchdog;
+}
+
+void Watchdog::add(WatchSlot* slot) {
+  static std::once_flag once;
+  std::call_once(once, install_kick_handler);
+  const std::scoped_lock lock(mutex_);
+  slots_.push_back(slot);
+  if (!thread_.joinable()) {
+    next_tick_.store(WatchSlot::kNever);
+    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  }
+}
+
+void Watchdog::remove(WatchSlot* slot) {
+  std::jthread last;
+  {
+    const std::scoped_lock lock(mutex_);
+    std::erase(slots_, slot);
+    if (slots_.empty()) last = std::move(thread_);
+  }
+}  // joins here, outside the lock
+
+void Watchdog::wake() {
+  const std::scoped_lock lock(mutex_);
+  woken_ = true;
+  wakeup_.notify_one();
+}
+
+// Kicks the late ones and returns the next tick. Called with the lock held, so that no slot goes away meanwhile.
+std::uint64_t Watchdog::scan(std::uint64_t now) {
+  std::uint64_t calls = 0;
+  std::uint64_t shortest = ns_to_tsc(kMaxTickNs * 8);
+  bool armed = false;
+  for (WatchSlot* slot : slots_) {
+    std::uint64_t deadline = slot->deadline_.load(std::memory_order_seq_cst);
+    calls += slot->calls_.load(std::memory_order_relaxed);
+    if (deadline == WatchSlot::kExpired) {
+      slot->kick();  // again: the first kick may have come while the thread was about to block in a read
+      armed = true;
+      continue;
+    }
+    if (deadline == 0 || deadline == WatchSlot::kNever) continue;
+    armed = true;
+    shortest = std::min(shortest, slot->timeout_ticks_.load(std::memory_order_relaxed));
+    if (deadline <= now &&
+        slot->deadline_.compare_exchange_strong(deadline, WatchSlot::kExpired, std::memory_order_acq_rel)) {
+      slot->kick();
+    } else if (deadline > now) {
+      shortest = std::min(shortest, (deadline - now) * 8);
+    }
+  }
+  const bool active = armed || calls != seen_calls_;
+  seen_calls_ = calls;
+  if (!active) return WatchSlot::kNever;
+  return now + std::max(shortest / 8, ns_to_tsc(kMinTickNs));
+}
+
+void Watchdog::run(std::stop_token stop) {
+  // The thread that kicks must not be the one that is kicked by signals meant for the process.
+  sigset_t all;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  std::unique_lock lock(mutex_);
+  std::uint64_t last_active = tsc_now();
+  while (!stop.stop_requested()) {
+    const std::uint64_t now = tsc_now();
+    std::uint64_t next = scan(now);
+    if (next != WatchSlot::kNever) {
+      last_active = now;
+    } else if (now - last_active < ns_to_tsc(kIdleBeforeSleepNs)) {
+      next = now + ns_to_tsc(kMaxTickNs);
+    }
+    next_tick_.store(next, std::memory_order_seq_cst);
+    // A deadline armed between the scan and this store may be earlier than the tick: look once more.
+    if (const std::uint64_t again = scan(tsc_now()); again < next) {
+      next = again;
+      next_tick_.store(next, std::memory_order_seq_cst);
+    }
+    const auto woken = [this] { return woken_; };
+    if (next == WatchSlot::kNever) {
+      wakeup_.wait(lock, stop, woken);
+    } else {
+      const double ns = tsc_to_ns(next - std::min(next, tsc_now()));
+      wakeup_.wait_for(lock, stop, std::chrono::nanoseconds(static_cast<std::int64_t>(ns)), woken);
+    }
+    woken_ = false;
+  }
+}
+
+}  // namespace warmfork

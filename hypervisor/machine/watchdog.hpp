@@ -1,0 +1,93 @@
+// Wall-clock deadlines and cancellation without a timer system call per call.
+//
+// A vCPU thread publishes its deadline as a TSC value in its slot: one store. One thread per process looks at all slots
+// and kicks the vCPUs that are late: it sets kvm_run's immediate_exit and sends the thread a signal, so KVM_RUN
+// returns. It ticks at a fraction of the shortest timeout in use, and sleeps while nothing runs; only a call whose
+// deadline comes before its next tick has to wake it. A deadline is met within one tick after it (an eighth of the
+// timeout, at least 0.25 ms, at most 10 ms), plus scheduling.
+//
+//   slot.deadline_:  0 idle  ->  T running until T  ->  (watchdog: compare-and-swap) kExpired  ->  0
+#pragma once
+
+#include "kvm/kvm.hpp"
+
+#include <signal.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace warmfork {
+
+enum class StopReason : std::uint8_t { kNone, kDeadline, kCancelled };
+
+/// One vCPU's place in the watchdog. arm/disarm/stop_reason belong to the vCPU's thread; cancel to any thread, and it
+/// is async-signal-safe.
+class WatchSlot {
+ public:
+  explicit WatchSlot(kvm::VcpuFd& vcpu);
+  ~WatchSlot();
+  WatchSlot(const WatchSlot&) = delete;
+  WatchSlot& operator=(const WatchSlot&) = delete;
+
+  /// A call starts: it may run `timeout_ns` nanoseconds (0: no deadline). No system call, except to wake the watchdog.
+  void arm(std::uint64_t timeout_ns);
+  /// The call has ended.
+  void disarm() {
+    deadline_.store(0, std::memory_order_relaxed);
+    running_thread_.store(0, std::memory_order_release);
+  }
+  /// Why the running call has to stop, if it has to. Reports a cancellation once.
+  [[nodiscard]] StopReason take_stop_reason();
+  /// Whether take_stop_reason would report something, without taking it.
+  [[nodiscard]] bool stop_pending() const {
+    return cancelled_.load(std::memory_order_acquire) || deadline_.load(std::memory_order_acquire) == kExpired;
+  }
+
+  /// Stops the running call, or the next one if none runs.
+  void cancel();
+
+ private:
+  friend class Watchdog;
+  static constexpr std::uint64_t kExpired = ~std::uint64_t{0};
+  static constexpr std::uint64_t kNever = kExpired - 1;
+  void kick();
+
+  kvm::VcpuFd& vcpu_;
+  std::atomic<std::uint64_t> deadline_{0};
+  std::atomic<std::uint64_t> timeout_ticks_{0};
+  std::atomic<std::uint64_t> calls_{0};  // written by the vCPU's thread only; the watchdog sees activity by it
+  std::atomic<int> running_thread_{0};
+  std::atomic<bool> cancelled_{false};
+};
+
+/// The process's watchdog thread; started by the first slot, stopped with the last.
+class Watchdog {
+ public:
+  /// The signal that interrupts KVM_RUN. Its handler does nothing; the process must not block or replace it.
+  static int kick_signal() { return SIGRTMIN + 3; }
+
+  static Watchdog& instance();
+
+ private:
+  friend class WatchSlot;
+  void add(WatchSlot* slot);
+  void remove(WatchSlot* slot);
+  void wake();
+  void run(std::stop_token stop);
+  std::uint64_t scan(std::uint64_t now);
+
+  std::mutex mutex_;
+  std::condition_variable_any wakeup_;
+  std::vector<WatchSlot*> slots_;
+  std::uint64_t seen_calls_ = 0;
+  std::atomic<std::uint64_t> next_tick_{0};  // TSC; kNever while it sleeps for good
+  bool woken_ = false;
+  std::jthread thread_;
+};
+
+}  // namespace warmfork

@@ -1,0 +1,5 @@
+// Never ends, never exits to the host.
+
+int main() {
+  for (;;) asm volatile("" ::: "memory");
+}

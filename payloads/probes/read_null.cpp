@@ -1,0 +1,7 @@
+// Follows a null pointer.
+
+int main() {
+  volatile int* null = nullptr;
+  asm volatile("" : "+r"(null));
+  return *null;
+}

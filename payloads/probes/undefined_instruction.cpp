@@ -1,0 +1,3 @@
+// Executes an undefined instruction.
+
+int main() { asm volatile("ud2"); }
