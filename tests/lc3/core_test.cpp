@@ -204,6 +204,58 @@ TEST_P(Core, PcRelativeAccessWrapsAtBothEndsOfMemory) {
   EXPECT_EQ(m.at(0xfd01), 0);
 }
 
+TEST_P(Core, MemoryEndsAtXFdffForEveryAddressingMode) {
+  // xFDFF is memory, xFE00 is KBSR, whatever instruction gets there.
+  auto m = machine();
+  m->kbsr = kKbsrInterruptEnable;
+  for (const bool device : {false, true}) {
+    const auto target = static_cast<std::uint16_t>(device ? 0xfe00 : 0xfdff);
+    const auto offset = static_cast<std::uint16_t>(target - 0xfdc1);
+    const auto run_one = [&](std::uint16_t word) {
+      m.at(0xfdff) = 0x0077;
+      m.at(0xfdc0) = word;
+      m.at(0xfdd1) = target;
+      m.r(0) = 0x4abc, m.r(1) = target;
+      m->kbsr = 0x4000;
+      m->pc = 0xfdc0;
+      m.step();
+    };
+    for (const unsigned load_word : {0x2000u | offset, 0xa000u | 0x10u, 0x6040u}) {
+      run_one(static_cast<std::uint16_t>(load_word));
+      EXPECT_EQ(m.r(0), device ? 0x4000 : 0x0077) << std::hex << load_word;
+    }
+    for (const unsigned store_word : {0x3000u | offset, 0xb000u | 0x10u, 0x7040u}) {
+      run_one(static_cast<std::uint16_t>(store_word));
+      EXPECT_EQ(m.at(0xfdff), device ? 0x0077 : 0x4abc) << std::hex << store_word;
+      EXPECT_EQ(m.at(0xfe00), kTrapWord);
+    }
+  }
+  // A pointer that itself lies in device space.
+  m.at(0xfdff) = 0xa004;  // LDI R0, #4 -> through xFE04 (DSR: x8000)
+  m.at(0x8000) = 0x0123;
+  m->pc = 0xfdff;
+  m.step();
+  EXPECT_EQ(m.r(0), 0x0123);
+  m.at(0xfdff) = 0xb004;  // STI R0, #4
+  m.r(0) = 0x0456;
+  m->pc = 0xfdff;
+  m.step();
+  EXPECT_EQ(m.at(0x8000), 0x0456);
+}
+
+TEST(FastCore, PlainInstructionsNeverTakeTheSlowPath) {
+  // Carries above 16 bits in every register must not look like device addresses.
+  Machine m(Engine::kFast);
+  m.words(0x3000,
+          {0x1241, 0x1241, 0x6042, 0x7043, 0x2010, 0x3010, 0xa010, 0xb010, 0xe010, 0x927f, 0x927f, 0x4801, 0, 0x40c0});
+  m.at(0x3017) = 0x5000, m.at(0x3018) = 0x5000;
+  m.words(0x6000, {0xc1c0});
+  m.r(1) = 0xd000, m.r(3) = 0x6000;
+  m.step(14);
+  EXPECT_EQ(m->pc, 0x300e);
+  EXPECT_EQ(m->counters.slow_steps, 0u);
+}
+
 TEST_P(Core, LeaSetsNoConditionCodesInTheThirdEdition) {
   auto m = machine().words(0x3000, {0xe1ff});  // LEA R0, #-1
   m.step();
