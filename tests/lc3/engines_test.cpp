@@ -209,6 +209,19 @@ TEST_F(Instrumented, WatchpointsStopAfterTheAccessAndNameIt) {
   EXPECT_EQ(m->pc, 0x3002);
 }
 
+TEST_F(Instrumented, TakingAnInterruptIsSeen) {
+  i->collect = 1;
+  m.words(0x0180, {0x1000});
+  m->kbsr = kKbsrInterruptEnable;
+  m.feed("k");
+  set_watch(*i, 0x2fff, kWatchWrite);
+  EXPECT_EQ(run(5).stop, StopReason::kWatchpoint);
+  EXPECT_EQ(m->result.executed, 0u);
+  EXPECT_EQ(m->pc, 0x1000);
+  EXPECT_EQ(i->memory_reads[0x0180], 1u);
+  EXPECT_EQ(i->memory_writes[0x2ffe], 1u);
+}
+
 TEST_F(Instrumented, WatchingDoesNotCount) {
   m.words(0x3000, {0x1021});
   run(1);

@@ -47,9 +47,7 @@ std::uint32_t drain_output(State& state, std::uint8_t* bytes, std::uint32_t capa
 inline std::uint32_t input_waiting(const State& state) {
   return __atomic_load_n(&state.input.head, __ATOMIC_ACQUIRE) - state.input.tail;
 }
-inline bool input_closed(const State& state) {
-  return __atomic_load_n(&state.input.closed, __ATOMIC_ACQUIRE) != 0;
-}
+inline bool input_closed(const State& state) { return __atomic_load_n(&state.input.closed, __ATOMIC_ACQUIRE) != 0; }
 inline std::uint32_t output_waiting(const State& state) {
   return state.output.head - __atomic_load_n(&state.output.tail, __ATOMIC_ACQUIRE);
 }

@@ -54,7 +54,7 @@ class Step {
       }
       if ((s_.mcr & kMcrRun) == 0 && out_.stop == StopReason::kNone) out_.stop = StopReason::kHalted;
       if (fetched_) hooks_.execute(pc_, word);
-      for (unsigned i = 0; i < read_count_; ++i) hooks_.read(reads_[i]);
+      report_reads();
     }
     return out_;
   }
@@ -67,6 +67,7 @@ class Step {
     if (!enter_supervisor(vector, pc_)) return out_;
     s_.psr_system = static_cast<std::uint16_t>((s_.psr_system & ~kPsrPriority) | (4 << 8));
     ++s_.counters.interrupts;
+    report_reads();
     if ((s_.mcr & kMcrRun) == 0) out_.stop = StopReason::kHalted;
     return out_;
   }
@@ -162,6 +163,9 @@ class Step {
 
   /// Reads are reported when the instruction completes: one that has to stop is tried again, and counts once.
   void note_read(std::uint16_t address) { reads_[read_count_++] = address; }
+  void report_reads() {
+    for (unsigned i = 0; i < read_count_; ++i) hooks_.read(reads_[i]);
+  }
 
   void write(std::uint16_t address, std::uint16_t value) {
     hooks_.write(address);
