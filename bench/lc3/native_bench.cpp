@@ -86,7 +86,7 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::atoi(argv[1]) : 21;
+  const long rounds = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 21;
   if (rounds < 1) return std::fprintf(stderr, "usage: lc3_native_bench [ROUNDS >= 1]\n"), 2;
   constexpr std::uint64_t kPerRound = 5'000'000;
 
@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
     yardstick->registers[6] = kInitialR6;
 
     std::vector<double> switch_rate, careful_rate, fast_rate, ratio;
-    for (int round = 0; round < rounds; ++round) {
+    for (long round = 0; round < rounds; ++round) {
       const double t_switch = seconds([&] { switch_run(yardstick.get(), kPerRound); });
       const double t_fast = seconds([&] { run_fast(*fast, kPerRound); });
       const double t_careful = seconds([&] { run_careful(*careful, kPerRound); });
@@ -118,7 +118,7 @@ int main(int argc, char** argv) {
     // A benchmark of machines that disagree would measure nothing.
     if (std::memcmp(fast->registers, yardstick->registers, sizeof fast->registers) != 0 ||
         std::memcmp(careful->registers, yardstick->registers, sizeof careful->registers) != 0 ||
-        std::memcmp(fast->memory, yardstick->memory, 2 * kDeviceBase) != 0 || fast->pc != yardstick->pc) {
+        std::memcmp(fast->memory, yardstick->memory, std::size_t{2} * kDeviceBase) != 0 || fast->pc != yardstick->pc) {
       return std::fprintf(stderr, "%s: the machines disagree\n", kernel.name), 1;
     }
     std::printf("%-6s %12.0f %12.0f %12.0f   %.2f\n", kernel.name, median(switch_rate), median(careful_rate),

@@ -105,7 +105,6 @@ inline constexpr std::uint32_t kInputCapacity = 0x1000;
 inline constexpr std::uint32_t kOutputCapacity = 0x4000;
 template <std::uint32_t Capacity>
 struct ByteRing {
-  static constexpr std::uint32_t kCapacity = Capacity;
   alignas(128) std::uint32_t head;
   std::uint32_t closed;  // written by the producer: nonzero when nothing will be added any more (read it before head)
   alignas(128) std::uint32_t tail;

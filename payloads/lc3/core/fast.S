@@ -245,9 +245,8 @@ GROUP .Lbranch, 64
   jae .Lslow
 .endm
 .macro RELATIVE_ADDRESS
-  shl $23, %ecx
-  sar $22, %ecx
-  movslq %ecx, %rcx
+  shl $55, %rcx  /* sign-extends bits 8-0, times two */
+  sar $54, %rcx
   add %rsi, %rcx
   sub %rbx, %rcx
 .endm

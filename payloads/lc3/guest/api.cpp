@@ -15,15 +15,11 @@ Instrumentation* instrumentation = nullptr;  // heap: most machines never have i
 // itself).
 template <class T>
 T* pointer(std::uint64_t address) {
-  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));
+  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));  // NOLINT(performance-no-int-to-ptr)
 }
-std::uint64_t address_of(const void* object) {
-  return reinterpret_cast<std::uintptr_t>(object);
-}
+std::uint64_t address_of(const void* object) { return reinterpret_cast<std::uintptr_t>(object); }
 
-std::uint16_t word(std::uint64_t value) {
-  return static_cast<std::uint16_t>(value);
-}
+std::uint16_t word(std::uint64_t value) { return static_cast<std::uint16_t>(value); }
 
 /// Configuration bits live twice: as flags, and unpacked for the fast path.
 void apply_config(std::uint32_t config) {
@@ -33,9 +29,7 @@ void apply_config(std::uint32_t config) {
 
 }  // namespace
 
-std::uint64_t lc3_state() {
-  return address_of(&machine);
-}
+std::uint64_t lc3_state() { return address_of(&machine); }
 
 std::uint64_t lc3_configure(std::uint64_t config, std::uint64_t randomise, std::uint64_t seed) {
   initialise(machine, static_cast<std::uint32_t>(config));
@@ -68,9 +62,7 @@ std::uint64_t lc3_run(std::uint64_t budget) {
   return static_cast<std::uint64_t>(run(machine, budget, instrumentation).stop);
 }
 
-std::uint64_t lc3_step() {
-  return lc3_run(1);
-}
+std::uint64_t lc3_step() { return lc3_run(1); }
 
 std::uint64_t lc3_trace(std::uint64_t count, std::uint64_t records) {
   return trace(machine, count, pointer<TraceRecord>(records));
@@ -128,9 +120,7 @@ std::uint64_t lc3_drain(std::uint64_t bytes, std::uint64_t capacity) {
   return drain_output(machine, pointer<std::uint8_t>(bytes), limited);
 }
 
-std::uint64_t lc3_counters() {
-  return address_of(&machine.counters);
-}
+std::uint64_t lc3_counters() { return address_of(&machine.counters); }
 
 std::uint64_t lc3_instrument(std::uint64_t mode) {
   // Always a new one: zeroed pages are cheaper than clearing, and old counts must not be mixed with new ones.
