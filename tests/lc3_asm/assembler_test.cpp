@@ -241,7 +241,15 @@ TEST(Assembler, TextOfManyErrorsIsBounded) {
 TEST(Assembler, HugeOverlappingBlocksCostNoMemory) {
   std::string source;
   for (int i = 0; i < 20000; ++i) source += ".ORIG 0\n.BLKW 65535\n.END\n";
-  EXPECT_EQ(assemble_with_diagnostics(source, "t.asm").diagnostics.size(), 19999U);
+  const Assembly assembly = assemble_with_diagnostics(source, "t.asm");
+  EXPECT_EQ(assembly.diagnostics.size(), kMaxDiagnostics);
+  EXPECT_EQ(assembly.dropped_diagnostics, 19999U - kMaxDiagnostics);
+}
+
+TEST(Assembler, AStringHasOneErrorHoweverLongItIs) {
+  std::string source = ".ORIG x3000\n.STRINGZ \"";
+  for (int i = 0; i < 20000; ++i) source += "\\q";
+  EXPECT_EQ(assemble_with_diagnostics(source + "\"\n.END", "t.asm").diagnostics.size(), 1U);
 }
 
 }  // namespace

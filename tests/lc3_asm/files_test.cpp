@@ -115,6 +115,12 @@ TEST(SymbolFile, AcceptsTheBareAndThePrefixedForm) {
   EXPECT_EQ(*read, (std::vector<Symbol>{{"A", 0x3000, 0}, {"B", 0x0ABC, 0}}));
 }
 
+TEST(SymbolFile, AcceptsNamesOfOtherAssemblers) {
+  const auto read = read_symbols("// R1 3000\n// x1 3001\n// main.loop$2 3002\n", "p.sym");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, (std::vector<Symbol>{{"R1", 0x3000, 0}, {"x1", 0x3001, 0}, {"main.loop$2", 0x3002, 0}}));
+}
+
 TEST(SymbolFile, RefusesWhatIsNone) {
   const auto error = [](std::string_view text) {
     const auto read = read_symbols(text, "p.sym");
@@ -126,7 +132,9 @@ TEST(SymbolFile, RefusesWhatIsNone) {
   EXPECT_EQ(error("// A -1"), "p.sym:1: expected a hexadecimal address after 'A', found '-1'");
   EXPECT_EQ(error("// A 3000 4"), "p.sym:1: expected a hexadecimal address after 'A', found '3000 4'");
   EXPECT_EQ(error("// A 10000"), "p.sym:1: address '10000' of 'A' is past xFFFF");
-  EXPECT_EQ(error("// R1 3000"), "p.sym:1: 'R1' is a register, so it cannot be a label");
+  EXPECT_EQ(error("// " + std::string(65, 'n') + " 3000"),
+            "p.sym:1: symbol '" + std::string(60, 'n') + "...' has 65 characters: the limit is 64");
+  EXPECT_EQ(error("// caf\xC3\xA9 3000"), "p.sym:1: symbol 'caf\?\?' has characters outside of ASCII's printable ones");
   EXPECT_EQ(error("// A 3000\n// a 3001"), "p.sym:2: 'a' is x3001 here and x3000 before");
 }
 

@@ -66,6 +66,7 @@ class Assembler {
       return std::tie(a.line, a.column, a.message) < std::tie(b.line, b.column, b.message);
     });
     result.diagnostics = std::move(diagnostics_);
+    result.dropped_diagnostics = dropped_;
     result.program = std::move(program_);
     result.program.files = {filename_};
     return result;
@@ -73,6 +74,10 @@ class Assembler {
 
  private:
   void error(std::uint32_t line, std::string_view source_line, std::uint32_t column, std::string message) {
+    if (diagnostics_.size() == kMaxDiagnostics) {
+      ++dropped_;
+      return;
+    }
     diagnostics_.push_back({filename_, line, column, std::move(message), std::string(source_line)});
   }
   void error(const Statement& statement, const Token& token, std::string message) {
@@ -296,7 +301,7 @@ class Assembler {
   }
 
   void close_segment() {
-    if (open_->end > open_->origin) segments_.push_back(*open_);
+    if (open_ && open_->end > open_->origin) segments_.push_back(*open_);
     open_.reset();
   }
 
@@ -339,6 +344,7 @@ class Assembler {
   template <class Sink>
   void unescape(const Statement& statement, const Token& token, Sink&& sink) {
     const std::string_view text = token.text;
+    bool bad_escape = false;
     for (std::size_t i = 0; i < text.size(); ++i) {
       char c = text[i];
       if (c == '\\') {
@@ -353,6 +359,8 @@ class Assembler {
           case '"': c = '"'; break;
           case '\\': c = '\\'; break;
           default:
+            if (bad_escape) break;  // the first one of a string stands for all
+            bad_escape = true;
             error(statement.line, statement.source_line, column,
                   fmt::format("unknown escape '\\{}': there are \\n \\t \\r \\0 \\\" \\\\ \\e",
                               printable(text.substr(i, 1))));
@@ -380,6 +388,7 @@ class Assembler {
 
   void check_overlaps() {
     std::vector<const OpenSegment*> sorted;
+    sorted.reserve(segments_.size());
     for (const OpenSegment& segment : segments_) sorted.push_back(&segment);
     // Equal origins stay in the order of the source.
     std::sort(sorted.begin(), sorted.end(), [](const OpenSegment* a, const OpenSegment* b) {
@@ -433,7 +442,9 @@ class Assembler {
         if (emit) words.push_back(0);
         break;
       case Directive::kFill: words.push_back(fill_value(statement)); break;
-      default: words.push_back(instruction(statement)); break;
+      default:
+        if (statement.mnemonic) words.push_back(instruction(statement, *statement.mnemonic));
+        break;
     }
   }
 
@@ -458,8 +469,7 @@ class Assembler {
     return nullptr;
   }
 
-  std::uint16_t instruction(const Statement& statement) {
-    Mnemonic mnemonic = *statement.mnemonic;
+  std::uint16_t instruction(const Statement& statement, Mnemonic mnemonic) {
     std::array<OperandKind, 3> kinds{};
     std::size_t count = 0;
     if (mnemonic.takes_operands) {
@@ -550,6 +560,7 @@ class Assembler {
   std::string_view source_;
   std::string filename_;
   std::vector<Diagnostic> diagnostics_;
+  std::size_t dropped_ = 0;
   std::vector<Statement> statements_;
   std::vector<OpenSegment> segments_;
   std::optional<OpenSegment> open_;
@@ -593,9 +604,9 @@ Result<Program> assemble(std::string_view source, const std::string& filename) {
     text += format_diagnostic(assembly.diagnostics[i]);
     text += '\n';
   }
-  text +=
-      fmt::format("{}: {} error{}", filename, assembly.diagnostics.size(), assembly.diagnostics.size() == 1 ? "" : "s");
-  if (assembly.diagnostics.size() > kMost) text += fmt::format(", the first {} shown", kMost);
+  const std::size_t count = assembly.diagnostics.size() + assembly.dropped_diagnostics;
+  text += fmt::format("{}: {} error{}", filename, count, count == 1 ? "" : "s");
+  if (count > kMost) text += fmt::format(", the first {} shown", kMost);
   return Failure(Error{ErrorKind::kInput, std::move(text)});
 }
 

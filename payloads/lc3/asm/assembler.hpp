@@ -10,6 +10,7 @@
 #include "base/result.hpp"
 #include "lc3/asm/program.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -29,9 +30,13 @@ struct Diagnostic {
 /// `file:line:column: message`, the line, and a caret below the column. No final newline, no colours.
 [[nodiscard]] std::string format_diagnostic(const Diagnostic& diagnostic);
 
+/// Diagnostics that are kept: a bound on memory for input that is no source at all.
+inline constexpr std::size_t kMaxDiagnostics = 1000;
+
 struct Assembly {
   Program program;                      // meaningful only if there are no diagnostics
-  std::vector<Diagnostic> diagnostics;  // all of them, by line
+  std::vector<Diagnostic> diagnostics;  // all of them, by line, up to kMaxDiagnostics
+  std::size_t dropped_diagnostics = 0;  // how many more there were
 };
 
 /// Assembles a source and reports everything that is wrong with it. `filename` only serves to name the file.

@@ -134,6 +134,7 @@ std::vector<std::byte> write_classic_object(const Segment& segment) {
 
 std::vector<std::byte> write_lc3tools_object(const Program& program) {
   std::vector<std::byte> out;
+  out.reserve(kHeaderSize + kRecordSize * (program.word_count() + program.segments.size()));
   for (const unsigned char c : kMagic) out.push_back(static_cast<std::byte>(c));
   for (const unsigned char c : kVersion) out.push_back(static_cast<std::byte>(c));
   // The text of a line goes with its first word; segments do not overlap, so an address has one line.

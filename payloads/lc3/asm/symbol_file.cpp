@@ -50,8 +50,13 @@ Result<std::vector<Symbol>> read_symbols(std::string_view text, const std::strin
       return fail(ErrorKind::kInput, "{}:{}: address '{}' of '{}' is past xFFFF", filename, number,
                   printable(address_text), printable(name));
     }
-    if (const std::string reason = why_not_a_label(name); !reason.empty()) {
-      return fail(ErrorKind::kInput, "{}:{}: {}", filename, number, reason);
+    if (name.size() > kMaxLabelLength) {
+      return fail(ErrorKind::kInput, "{}:{}: symbol '{}' has {} characters: the limit is {}", filename, number,
+                  printable(name), name.size(), kMaxLabelLength);
+    }
+    if (std::any_of(name.begin(), name.end(), [](char c) { return c <= 0x20 || c >= 0x7F; })) {
+      return fail(ErrorKind::kInput, "{}:{}: symbol '{}' has characters outside of ASCII's printable ones", filename,
+                  number, printable(name));
     }
     const auto value = static_cast<std::uint16_t>(*address);
     const auto [entry, inserted] = known.try_emplace(upper(name), value);

@@ -6,9 +6,10 @@
 //   //	----------------  ------------
 //   //	LOOP              3003
 //
-// The reader takes every line `// NAME ADDRESS` with a hexadecimal address of one to four digits (an 'x' before it is
-// accepted) for a symbol, passes over the headings, and refuses anything else: names that no source could define,
-// addresses past xFFFF, names given twice with different addresses.
+// The reader takes every line `// NAME ADDRESS` with a hexadecimal address (an 'x' before it is accepted) for a symbol,
+// and passes over the headings. Other assemblers allow names that ours does not, so a name is any 1 to 64 printable
+// ASCII characters without blanks. Anything else is refused: addresses past xFFFF, names given twice with different
+// addresses.
 #pragma once
 
 #include "base/result.hpp"
