@@ -7,18 +7,10 @@ namespace {
 
 using Word = std::uint16_t;
 
-constexpr Word word(int value) {
-  return static_cast<Word>(value);
-}
-constexpr bool negative(Word value) {
-  return (value & 0x8000) != 0;
-}
-constexpr Word next_random(Word x) {
-  return word(5 * x + 13);
-}
-constexpr Word mix(Word checksum, Word value) {
-  return word((checksum << 1 | checksum >> 15) + value);
-}
+constexpr Word word(int value) { return static_cast<Word>(value); }
+constexpr bool negative(Word value) { return (value & 0x8000) != 0; }
+constexpr Word next_random(Word x) { return word(5 * x + 13); }
+constexpr Word mix(Word checksum, Word value) { return word((checksum << 1 | checksum >> 15) + value); }
 
 Word alu(Word iterations) {
   Word checksum = 0;
@@ -201,8 +193,6 @@ constexpr NativeKernel kKernels[] = {{"alu", alu},     {"mem", mem}, {"branch", 
 
 }  // namespace
 
-std::span<const NativeKernel> native_kernels() {
-  return kKernels;
-}
+std::span<const NativeKernel> native_kernels() { return kKernels; }
 
 }  // namespace warmfork::lc3_bench

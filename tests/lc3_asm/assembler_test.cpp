@@ -22,9 +22,7 @@ Words words_of(std::string_view source) {
 }
 
 // The words of statements at x3000.
-Words body(const std::string& statements) {
-  return words_of(".ORIG x3000\n" + statements + "\n.END\n");
-}
+Words body(const std::string& statements) { return words_of(".ORIG x3000\n" + statements + "\n.END\n"); }
 
 // "line:column: message" of every diagnostic.
 std::vector<std::string> errors_of(std::string_view source) {
@@ -107,9 +105,7 @@ TEST(Assembler, StringsAndTheirEscapes) {
   EXPECT_EQ(body(".STRINGZ \"\xC3\xA9\""), (Words{0xC3, 0xA9, 0}));
 }
 
-TEST(Assembler, BlkwIsZeroed) {
-  EXPECT_EQ(body(".BLKW 3\n.FILL 1"), (Words{0, 0, 0, 1}));
-}
+TEST(Assembler, BlkwIsZeroed) { EXPECT_EQ(body(".BLKW 3\n.FILL 1"), (Words{0, 0, 0, 1})); }
 
 TEST(Assembler, SeveralSegmentsShareLabels) {
   const auto program = assemble(".ORIG x3000\nLDI R0, P\nP .FILL FAR\n.END\n.ORIG x5000\nFAR .FILL P\n.END\n", "t.asm");

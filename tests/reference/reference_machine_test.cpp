@@ -17,9 +17,7 @@ ReferenceMachine machine_with(std::initializer_list<Word> program, Options optio
   return machine;
 }
 
-Word condition(const ReferenceMachine& machine) {
-  return machine.psr() & 7;
-}
+Word condition(const ReferenceMachine& machine) { return machine.psr() & 7; }
 
 TEST(Reference, StartsInUserModeAtItsOrigin) {
   ReferenceMachine machine;

@@ -101,8 +101,6 @@ class Lister {
 
 }  // namespace
 
-std::string disassemble(const Program& program) {
-  return Lister(program).run();
-}
+std::string disassemble(const Program& program) { return Lister(program).run(); }
 
 }  // namespace warmfork::lc3

@@ -39,8 +39,6 @@ std::optional<Mnemonic> find_mnemonic(std::string_view name) {
   return std::nullopt;
 }
 
-bool is_mnemonic(std::string_view name) {
-  return find_mnemonic(name).has_value();
-}
+bool is_mnemonic(std::string_view name) { return find_mnemonic(name).has_value(); }
 
 }  // namespace warmfork::lc3

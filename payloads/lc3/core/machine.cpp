@@ -97,9 +97,7 @@ std::uint32_t feed_input(State& state, const std::uint8_t* bytes, std::uint32_t 
   return count;
 }
 
-void close_input(State& state) {
-  __atomic_store_n(&state.input.closed, 1, __ATOMIC_RELEASE);
-}
+void close_input(State& state) { __atomic_store_n(&state.input.closed, 1, __ATOMIC_RELEASE); }
 
 std::uint32_t drain_output(State& state, std::uint8_t* bytes, std::uint32_t capacity) {
   const std::uint32_t tail = state.output.tail;
