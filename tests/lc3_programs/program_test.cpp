@@ -43,9 +43,7 @@ ReferenceMachine machine_for(const Case& one) {
   return machine;
 }
 
-TEST(Lc3Programs, TheManifestIsReadAndLong) {
-  EXPECT_GE(all_cases().size(), 60U);
-}
+TEST(Lc3Programs, TheManifestIsReadAndLong) { EXPECT_GE(all_cases().size(), 60U); }
 
 TEST(Lc3Programs, DisplayWhatIsExpectedAndHalt) {
   for (const Case& one : all_cases()) {

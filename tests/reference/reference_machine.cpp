@@ -18,9 +18,7 @@ constexpr Word kAccessViolation = 0x02;
 constexpr Word kKeyboardVector = 0x80;
 constexpr Word kKeyboardPriority = 4;
 
-Word word(int value) {
-  return static_cast<Word>(value & 0xFFFF);
-}
+Word word(int value) { return static_cast<Word>(value & 0xFFFF); }
 
 // The lowest `bits` bits of an instruction as a two's complement number.
 int signed_field(Word instruction, int bits) {
@@ -30,9 +28,7 @@ int signed_field(Word instruction, int bits) {
 
 }  // namespace
 
-ReferenceMachine::ReferenceMachine(Options options) : options_(options) {
-  start(0x3000);
-}
+ReferenceMachine::ReferenceMachine(Options options) : options_(options) { start(0x3000); }
 
 void ReferenceMachine::load_os(Word origin, std::span<const Word> words) {
   load(origin, words);
@@ -60,9 +56,7 @@ void ReferenceMachine::type(std::string_view characters) {
   for (const char c : characters) keyboard_.push_back(static_cast<unsigned char>(c));
 }
 
-std::string ReferenceMachine::take_output() {
-  return std::exchange(output_, {});
-}
+std::string ReferenceMachine::take_output() { return std::exchange(output_, {}); }
 
 void ReferenceMachine::set_psr(Word value) {
   Word condition = 0x2;
@@ -84,7 +78,8 @@ void ReferenceMachine::set_condition(Word result) {
 }
 
 bool ReferenceMachine::forbidden(Word address) const {
-  return options_.privilege == Privilege::kStrict && user_mode() && (address < 0x3000 || address > 0xFDFF);
+  if (options_.privilege == Privilege::kRelaxed || options_.edition == Edition::kSecond || !user_mode()) return false;
+  return address < 0x3000 || address > 0xFDFF;
 }
 
 Word ReferenceMachine::read(Word address) {

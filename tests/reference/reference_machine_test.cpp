@@ -17,9 +17,7 @@ ReferenceMachine machine_with(std::initializer_list<Word> program, Options optio
   return machine;
 }
 
-Word condition(const ReferenceMachine& machine) {
-  return machine.psr() & 7;
-}
+Word condition(const ReferenceMachine& machine) { return machine.psr() & 7; }
 
 TEST(Reference, StartsInUserModeAtItsOrigin) {
   ReferenceMachine machine;
@@ -251,6 +249,16 @@ TEST(Reference, StrictPrivilegeLeavesTheEdgesOfUserSpaceAndTheSupervisorAlone) {
   supervisor.set_reg(1, 0xFFFC);
   supervisor.step();
   EXPECT_EQ(supervisor.reg(0), 0x0002);
+}
+
+TEST(Reference, TheSecondEditionHasNoAccessControl) {
+  auto machine =
+      machine_with({0x6040}, {.edition = Edition::kSecond, .privilege = Privilege::kStrict});  // LDR R0,R1,#0
+  machine.poke(0x0005, 0x0077);
+  machine.set_reg(1, 0x0005);
+  machine.step();
+  EXPECT_EQ(machine.reg(0), 0x0077);
+  EXPECT_EQ(machine.pc(), 0x3001);
 }
 
 TEST(Reference, ReadingKbdrClearsReady) {
