@@ -78,7 +78,8 @@ void ReferenceMachine::set_condition(Word result) {
 }
 
 bool ReferenceMachine::forbidden(Word address) const {
-  return options_.privilege == Privilege::kStrict && user_mode() && (address < 0x3000 || address > 0xFDFF);
+  if (options_.privilege == Privilege::kRelaxed || options_.edition == Edition::kSecond || !user_mode()) return false;
+  return address < 0x3000 || address > 0xFDFF;
 }
 
 Word ReferenceMachine::read(Word address) {

@@ -9,6 +9,8 @@
 //   - an exception pushes the PC of the instruction that raised it; TRAP and interrupts push that of the next one;
 //   - a PSR that is popped or written keeps bits 15, 10-8 and 2-0; of N, Z, P the first one set wins, Z if none is;
 //   - the display is always ready; device registers nobody owns read 0 and ignore writes; so do writes to DSR and KBDR;
+//   - the 2nd edition has no access control: strict privilege means relaxed there;
+//   - a vector word of x0000 is jumped to like any other;
 //   - an interrupt is taken at the start of step(), which then executes the first instruction of the handler.
 #pragma once
 

@@ -251,6 +251,16 @@ TEST(Reference, StrictPrivilegeLeavesTheEdgesOfUserSpaceAndTheSupervisorAlone) {
   EXPECT_EQ(supervisor.reg(0), 0x0002);
 }
 
+TEST(Reference, TheSecondEditionHasNoAccessControl) {
+  auto machine =
+      machine_with({0x6040}, {.edition = Edition::kSecond, .privilege = Privilege::kStrict});  // LDR R0,R1,#0
+  machine.poke(0x0005, 0x0077);
+  machine.set_reg(1, 0x0005);
+  machine.step();
+  EXPECT_EQ(machine.reg(0), 0x0077);
+  EXPECT_EQ(machine.pc(), 0x3001);
+}
+
 TEST(Reference, ReadingKbdrClearsReady) {
   auto machine = machine_with({0xA003, 0xA203, 0xA401, 0xF025, 0xFE00, 0xFE02});  // LDI KBSR, KBDR, KBSR
   machine.type("A");

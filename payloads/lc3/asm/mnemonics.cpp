@@ -21,7 +21,6 @@ constexpr std::array kFixed = {
     Fixed{"BRZP", Operation::kBr, 0x0600, true},    Fixed{"BRNZP", Operation::kBr, 0x0E00, true},
     Fixed{"NOP", Operation::kBr, 0x0000, false},    Fixed{"RET", Operation::kJmp, 0xC1C0, false},
     Fixed{"GETC", Operation::kTrap, 0xF020, false}, Fixed{"OUT", Operation::kTrap, 0xF021, false},
-    Fixed{"PUTC", Operation::kTrap, 0xF021, false}, Fixed{"PUTS", Operation::kTrap, 0xF022, false},
     Fixed{"IN", Operation::kTrap, 0xF023, false},   Fixed{"PUTSP", Operation::kTrap, 0xF024, false},
     Fixed{"HALT", Operation::kTrap, 0xF025, false},
 };
