@@ -24,7 +24,7 @@ void expect_round_trip(const Program& program) {
     const Symbol* kept = again->find_symbol(symbol.name);
     if (kept != nullptr) EXPECT_EQ(kept->address, program.find_symbol(symbol.name)->address) << symbol.name;
   }
-  EXPECT_EQ(disassemble(*again), text);
+  EXPECT_TRUE(disassemble(*again) == text);  // megabytes: too long for a message
 }
 
 TEST(RoundTrip, EveryWordAtEitherEndOfTheAddressSpace) {

@@ -15,14 +15,14 @@ struct Fixed {
 };
 
 constexpr std::array kFixed = {
-    Fixed{"BR", Operation::kBr, 0x0E00, true},      Fixed{"BRN", Operation::kBr, 0x0800, true},
-    Fixed{"BRZ", Operation::kBr, 0x0400, true},     Fixed{"BRP", Operation::kBr, 0x0200, true},
-    Fixed{"BRNZ", Operation::kBr, 0x0C00, true},    Fixed{"BRNP", Operation::kBr, 0x0A00, true},
-    Fixed{"BRZP", Operation::kBr, 0x0600, true},    Fixed{"BRNZP", Operation::kBr, 0x0E00, true},
-    Fixed{"NOP", Operation::kBr, 0x0000, false},    Fixed{"RET", Operation::kJmp, 0xC1C0, false},
-    Fixed{"GETC", Operation::kTrap, 0xF020, false}, Fixed{"OUT", Operation::kTrap, 0xF021, false},
-    Fixed{"IN", Operation::kTrap, 0xF023, false},   Fixed{"PUTSP", Operation::kTrap, 0xF024, false},
-    Fixed{"HALT", Operation::kTrap, 0xF025, false},
+    Fixed{"BR", Operation::kBr, 0x0E00, true},       Fixed{"BRN", Operation::kBr, 0x0800, true},
+    Fixed{"BRZ", Operation::kBr, 0x0400, true},      Fixed{"BRP", Operation::kBr, 0x0200, true},
+    Fixed{"BRNZ", Operation::kBr, 0x0C00, true},     Fixed{"BRNP", Operation::kBr, 0x0A00, true},
+    Fixed{"BRZP", Operation::kBr, 0x0600, true},     Fixed{"BRNZP", Operation::kBr, 0x0E00, true},
+    Fixed{"NOP", Operation::kBr, 0x0000, false},     Fixed{"RET", Operation::kJmp, 0xC1C0, false},
+    Fixed{"GETC", Operation::kTrap, 0xF020, false},  Fixed{"OUT", Operation::kTrap, 0xF021, false},
+    Fixed{"PUTS", Operation::kTrap, 0xF022, false},  Fixed{"IN", Operation::kTrap, 0xF023, false},
+    Fixed{"PUTSP", Operation::kTrap, 0xF024, false}, Fixed{"HALT", Operation::kTrap, 0xF025, false},
 };
 
 }  // namespace
