@@ -1,5 +1,6 @@
 #include "lc3/host/lc3_vm.hpp"
 
+#include "lc3/core/machine.hpp"
 #include "lc3/os/os_image.hpp"
 
 #include <algorithm>
@@ -46,6 +47,7 @@ std::uint32_t config_flags(const Lc3Options& options) {
   if (options.traps == TrapMode::kNative) flags |= kNativeTraps;
   if (options.detect_idle) flags |= kDetectIdle;
   if (options.stop_for_output) flags |= kStopForOutput;
+  if (!options.stop_at_empty_vectors) flags |= kRunIntoEmptyVectors;
   return flags;
 }
 
@@ -94,6 +96,7 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
   }
   if (options.supervisor_start) {
     WARMFORK_TRY(write_register(kRegisterPsr, kPsrZ));
+    WARMFORK_TRY(write_register(static_cast<RegisterId>(6), kInitialSsp));
   }
   return {};
 }

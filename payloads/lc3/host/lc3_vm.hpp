@@ -34,6 +34,7 @@ struct Lc3Options {
   std::optional<std::uint64_t> randomise;  // fill memory and registers from this seed before loading
   bool detect_idle = true;                 // stop a loop that provably only waits for input
   bool stop_for_output = true;             // stop when input is polled while output waits
+  bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
 };
 
 /// Registers of one moment.
