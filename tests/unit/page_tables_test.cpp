@@ -328,6 +328,10 @@ TEST(PageTables, TableBoundHoldsForTheWorstPlacement) {
     }
     EXPECT_LE(t.tables.tables_used(), table_bound(count, count * 2 * kPageSize));
   }
+  // One long range: a table for every 2 MiB of it, and partial ones at its ends.
+  constexpr std::uint64_t kLong = 128 * kMiB + 2 * kPageSize;
+  Tables t(table_bound(1, kLong));
+  EXPECT_TRUE(t.tables.map((std::uint64_t{1} << 39) - kPageSize, 0, kLong, kUserData, false));
 }
 
 }  // namespace
