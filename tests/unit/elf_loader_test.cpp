@@ -326,15 +326,18 @@ TEST(ElfSymbols, AreDemangledAndOthersLeftAlone) {
   EXPECT_EQ(plan_of({{0x1000, 8, "i", true}}).symbolize(0x1000), "i");  // not "int"
 }
 
-// a<a<…>, a<…>> nested so that each level names the one before twice: 2^40 characters if written out.
+// f(a<b, b>, a<a<b, b>, a<b, b>>, …): each parameter names the one before twice, 2^40 characters in all if written out.
 TEST(ElfSymbols, ANameThatExplodesIsShownAsItIs) {
-  std::string name = "_Z1f1aI1b1bES_IS1_S1_E";
-  for (int i = 2; i < 42; ++i) {
-    const std::string previous = i < 11 ? fmt::format("S{}_", i)
-                                        : fmt::format("S{}_", i < 36 ? std::string(1, static_cast<char>('A' + i - 10))
-                                                                     : fmt::format("1{}", i - 36));
-    name += "S_I" + previous + previous + "E";
-  }
+  std::string name = "_Z1f1aI1b1bE";  // S_ is a, S0_ and S1_ are b, S2_ is a<b, b>
+  const auto add_level = [&](int previous) {
+    constexpr std::string_view kDigits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    const std::string digits =
+        (previous >= 36 ? "1" : "") + std::string(1, kDigits.at(static_cast<unsigned>(previous % 36)));
+    name += fmt::format("S_IS{0}_S{0}_E", digits);
+  };
+  add_level(2);
+  EXPECT_EQ(plan_of({{0x1000, 8, name, true}}).symbolize(0x1000), "f(a<b, b>, a<a<b, b>, a<b, b> >)");
+  for (int previous = 3; previous < 42; ++previous) add_level(previous);
   ASSERT_LT(name.size(), 512U);
   EXPECT_EQ(plan_of({{0x1000, 8, name, true}}).symbolize(0x1000), name);
 }
