@@ -3,9 +3,11 @@
 #include "exit_codes.hpp"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -48,6 +50,20 @@ Result<std::uint64_t> parse_with_units(std::string_view text, const Unit (&units
 }
 
 }  // namespace
+
+std::pair<int, int> choose_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  ::sched_getaffinity(0, sizeof set, &set);
+  int first = -1;
+  int last = 0;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(static_cast<std::size_t>(cpu), &set)) continue;
+    if (first < 0) first = cpu;
+    last = cpu;
+  }
+  return {last, std::max(first, 0)};
+}
 
 bool use_colour() { return ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace warmfork::cli {
 
@@ -25,6 +26,10 @@ int report(const Error& error, const Machine& machine);
 
 /// "64M", "1G", "4096", "128K" -> bytes.
 [[nodiscard]] Result<std::uint64_t> parse_size(std::string_view text);
+
+/// Two of the CPUs this process may use: the last for measuring (interrupts tend to go to the first), the first for the
+/// partner of two-thread figures. The same twice if there is only one.
+[[nodiscard]] std::pair<int, int> choose_cpus();
 
 /// While it lives, Ctrl-C (SIGINT) and SIGTERM cancel the machine; a second one ends the process at once.
 class InterruptGuard {

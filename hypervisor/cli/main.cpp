@@ -16,6 +16,8 @@ int main(int argc, char** argv) {
       "exec ends with its program's own code.");
   Outcome outcome;
   add_exec(app, outcome);
+  add_doctor(app, outcome);
+  add_bench(app, outcome);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

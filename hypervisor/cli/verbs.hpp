@@ -10,6 +10,8 @@ struct Outcome {
   int code = 0;
 };
 
+void add_bench(CLI::App& app, Outcome& outcome);
+void add_doctor(CLI::App& app, Outcome& outcome);
 void add_exec(CLI::App& app, Outcome& outcome);
 
 }  // namespace warmfork::cli

@@ -157,7 +157,9 @@ Status check_layout(const ElfReader& reader, const Elf64_Ehdr& header, LoadPlan&
     previous_end = page_ceil(segment.address.value + segment.memory_size);
     total += previous_end - page_floor(segment.address.value);
     if (total > limits.memory_bytes) {
-      return reader.refuse("segments need more than the memory limit of {} bytes", limits.memory_bytes);
+      Failure failure = reader.refuse("segments need more than the memory limit of {} bytes", limits.memory_bytes);
+      failure.value().kind = ErrorKind::kLimit;
+      return failure;
     }
   }
   plan.end = Gva{previous_end};

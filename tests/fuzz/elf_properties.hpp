@@ -56,7 +56,8 @@ inline const char* broken_promise(const LoadPlan& plan, std::span<const std::byt
 inline const char* broken_promise(std::span<const std::byte> elf, const ElfLimits& limits) {
   const auto plan = plan_elf(elf, "input.elf", limits);
   if (plan) return broken_promise(*plan, elf, limits);
-  if (plan.error().kind != ErrorKind::kInput) return "refusals blame the input";
+  const bool blames_input = plan.error().kind == ErrorKind::kInput || plan.error().kind == ErrorKind::kLimit;
+  if (!blames_input) return "refusals blame the input, or a limit it passes";
   if (!plan.error().message.starts_with("input.elf: ")) return "refusals begin with the file's name";
   if (plan.error().message.find('\n') != std::string::npos) return "refusals are one line";
   return nullptr;

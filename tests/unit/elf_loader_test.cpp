@@ -120,6 +120,7 @@ struct Refusal {
   std::function<void(ElfBuilder&)> spoil;
   const char* message;
   ElfLimits limits{};
+  ErrorKind kind = ErrorKind::kInput;
   friend std::ostream& operator<<(std::ostream& out, const Refusal& refusal) { return out << refusal.rule; }
 };
 
@@ -130,7 +131,7 @@ TEST_P(ElfRefuses, WithOneSentence) {
   GetParam().spoil(elf);
   const Planned p(elf, GetParam().limits);
   EXPECT_EQ(p.message(), std::string("prog: ") + GetParam().message);
-  if (!p.plan) EXPECT_EQ(p.plan.error().kind, ErrorKind::kInput);
+  if (!p.plan) EXPECT_EQ(p.plan.error().kind, GetParam().kind);
 }
 
 // The file is 1384 bytes long; code is segment 0, data segment 1.
@@ -195,7 +196,8 @@ const std::array kRefusals{
     Refusal{"TooMuchMemory",
             [](ElfBuilder&) {},
             "segments need more than the memory limit of 12287 bytes",
-            {.memory_bytes = 0x2fff}},
+            {.memory_bytes = 0x2fff},
+            ErrorKind::kLimit},
     Refusal{"EntryBelow", [](ElfBuilder& e) { e.header.e_entry = 0x3fffff; },
             "entry point 0x3fffff is not in an executable segment"},
     Refusal{"EntryPastTheCode", [](ElfBuilder& e) { e.header.e_entry = 0x400010; },

@@ -1,0 +1,49 @@
+// The floor of a vmcall, measured beside whatever is compared with it: a guest that does nothing but exit.
+#pragma once
+
+#include "base/histogram.hpp"
+#include "base/tsc_clock.hpp"
+#include "machine/raw_guest.hpp"
+#include "warmfork/abi/layout.h"
+
+#include <memory>
+
+namespace warmfork::bench {
+
+class FloorProbe {
+ public:
+  [[nodiscard]] static Result<FloorProbe> create(const kvm::Kvm& kvm) {
+    FloorProbe probe;
+    WARMFORK_TRY_ASSIGN(probe.guest_, RawGuest::create(kvm));
+    WARMFORK_TRY(probe.guest_->prepare(RawGuest::Code::kExitLoop));
+    return probe;
+  }
+
+  [[nodiscard]] Status warm_up() {
+    Histogram unused;
+    for (int i = 0; i < 200; ++i) WARMFORK_TRY(exit_round_trip(unused));
+    return {};
+  }
+
+  /// One KVM_RUN in which the guest executes OUT at CPL 3 and nothing else; records its ticks.
+  [[nodiscard]] Status exit_round_trip(Histogram& ticks) {
+    const std::uint64_t begin = tsc_now();
+    const int error = guest_->vcpu().run_raw();
+    const std::uint64_t took = tsc_now_ordered() - begin;
+    const kvm_run& run = guest_->vcpu().shared();
+    if (error == EINTR) return {};
+    if (error != 0 || run.exit_reason != KVM_EXIT_IO || run.io.port != WARMFORK_PORT_RETURN) {
+      return fail(ErrorKind::kHost, "floor probe: KVM_RUN error {}, exit reason {}", error, run.exit_reason);
+    }
+    ticks.record(took);
+    return {};
+  }
+
+  [[nodiscard]] RawGuest& guest() { return *guest_; }
+
+ private:
+  FloorProbe() = default;
+  std::unique_ptr<RawGuest> guest_;
+};
+
+}  // namespace warmfork::bench

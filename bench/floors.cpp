@@ -1,0 +1,132 @@
+#include "base/mapping.hpp"
+#include "base/tsc_clock.hpp"
+#include "bench/floor_probe.hpp"
+#include "bench/suites.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <cstring>
+#include <thread>
+
+namespace warmfork::bench {
+namespace {
+
+constexpr std::size_t kWindowBytes = 256 << 10;
+
+Result<Figure> measure_exit(const SuiteOptions& options) {
+  WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
+  WARMFORK_TRY(probe.warm_up());
+  Histogram ticks;
+  for (std::uint64_t i = 0; i < options.samples(40'000); ++i) WARMFORK_TRY(probe.exit_round_trip(ticks));
+  return from_ticks("floors/cpl3_exit", ticks);
+}
+
+Result<Figure> measure_immediate_exit(const SuiteOptions& options) {
+  WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
+  WARMFORK_TRY(probe.warm_up());
+  probe.guest().vcpu().request_immediate_exit();
+  Histogram ticks;
+  for (std::uint64_t i = 0; i < options.samples(40'000); ++i) {
+    const std::uint64_t begin = tsc_now();
+    const int error = probe.guest().vcpu().run_raw();
+    ticks.record(tsc_now_ordered() - begin);
+    if (error != EINTR) return fail(ErrorKind::kHost, "KVM_RUN with immediate_exit: error {}", error);
+  }
+  return from_ticks("floors/kvm_run_immediate_exit", ticks);
+}
+
+// While another VM with a vCPU is open, as in every process that uses forks: without one KVM is slower.
+Result<Figure> measure_create_destroy(const SuiteOptions& options) {
+  WARMFORK_TRY_ASSIGN(const FloorProbe keeper, FloorProbe::create(*options.kvm));
+  Histogram ticks;
+  for (std::uint64_t i = 0; i < options.samples(500); ++i) {
+    const std::uint64_t begin = tsc_now();
+    {
+      WARMFORK_TRY_ASSIGN(const kvm::VmFd vm, options.kvm->create_vm());
+      WARMFORK_TRY_ASSIGN(const kvm::VcpuFd vcpu, vm.create_vcpu(0));
+    }
+    ticks.record(tsc_now_ordered() - begin);
+  }
+  return from_ticks("floors/create_destroy_vm", ticks);
+}
+
+Result<Figure> measure_memcpy(const SuiteOptions& options) {
+  WARMFORK_TRY_ASSIGN(const Mapping from, Mapping::anonymous(kWindowBytes));
+  WARMFORK_TRY_ASSIGN(const Mapping to, Mapping::anonymous(kWindowBytes));
+  std::memset(from.data(), 1, kWindowBytes);
+  std::memset(to.data(), 2, kWindowBytes);
+  Histogram ticks;
+  for (std::uint64_t i = 0; i < options.samples(20'000); ++i) {
+    const std::uint64_t begin = tsc_now();
+    std::memcpy(to.data(), from.data(), kWindowBytes);
+    asm volatile("" : : "r"(to.data()) : "memory");
+    ticks.record(tsc_now_ordered() - begin);
+  }
+  Figure figure = from_ticks("floors/memcpy_window", ticks);
+  figure.params["window_bytes"] = kWindowBytes;
+  return figure;
+}
+
+// A value travels to another core's cache and back.
+Result<Figure> measure_pingpong(const SuiteOptions& options) {
+  struct alignas(128) Line {
+    std::atomic<std::uint64_t> value{0};
+  };
+  Line there;
+  Line back;
+  constexpr std::uint64_t kLast = ~std::uint64_t{0};
+  Status pinned;
+  std::jthread partner([&] {
+    if (pinned = pin_to(options.other_cpu); !pinned) return;
+    for (std::uint64_t seen = 0; seen != kLast;) {
+      const std::uint64_t value = there.value.load(std::memory_order_acquire);
+      if (value == seen) continue;
+      seen = value;
+      back.value.store(value, std::memory_order_release);
+    }
+  });
+  Histogram ticks;
+  const std::uint64_t rounds = options.other_cpu == options.cpu ? 0 : options.samples(400'000, 1000);
+  for (std::uint64_t i = 1; i <= rounds; ++i) {
+    const std::uint64_t begin = tsc_now();
+    there.value.store(i, std::memory_order_release);
+    while (back.value.load(std::memory_order_acquire) != i) {
+    }
+    ticks.record(tsc_now_ordered() - begin);
+  }
+  there.value.store(kLast, std::memory_order_release);
+  partner.join();
+  WARMFORK_TRY(pinned);
+  return from_ticks("floors/cacheline_pingpong", ticks);
+}
+
+}  // namespace
+
+Status pin_to(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<std::size_t>(cpu), &set);
+  if (const int error = ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set); error != 0) {
+    errno = error;
+    return fail_errno("pinning to CPU {}", cpu);
+  }
+  return {};
+}
+
+SuiteResult run_floors(const SuiteOptions& options) {
+  WARMFORK_TRY(pin_to(options.cpu));
+  std::vector<Figure> figures;
+  for (const auto measure : {measure_exit, measure_immediate_exit, measure_create_destroy, measure_memcpy}) {
+    options.say(fmt::format("floors {}/{}", figures.size() + 1, 5));
+    WARMFORK_TRY_ASSIGN(Figure figure, measure(options));
+    figures.push_back(std::move(figure));
+  }
+  options.say("floors 5/5");
+  WARMFORK_TRY_ASSIGN(Figure pingpong, measure_pingpong(options));
+  if (pingpong.samples != 0) figures.push_back(std::move(pingpong));  // needs two CPUs
+  return figures;
+}
+
+}  // namespace warmfork::bench

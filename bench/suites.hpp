@@ -1,0 +1,42 @@
+// The suites of `warmfork bench`. Each measures its figures and their floors in one process, on one pinned CPU,
+// interleaved in rounds, so that what disturbs one disturbs the other.
+#pragma once
+
+#include "base/result.hpp"
+#include "bench/result.hpp"
+#include "kvm/kvm.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace warmfork::bench {
+
+struct SuiteOptions {
+  const kvm::Kvm* kvm = nullptr;
+  double effort = 1.0;  // scales sample counts: 1 is the full set, 0.02 a smoke test
+  int cpu = 0;          // the measuring thread is pinned here
+  int other_cpu = 0;    // for figures with two threads; equal to `cpu` if there is only one
+  std::function<void(const std::string&)> progress;  // one line per figure that begins
+
+  /// A sample count scaled by the effort, at least `least`.
+  [[nodiscard]] std::uint64_t samples(std::uint64_t full, std::uint64_t least = 10) const {
+    return std::max(least, static_cast<std::uint64_t>(static_cast<double>(full) * effort));
+  }
+  void say(const std::string& text) const {
+    if (progress) progress(text);
+  }
+};
+
+using SuiteResult = Result<std::vector<Figure>>;
+
+/// What the machine's KVM and memory cost by themselves: floors/….
+[[nodiscard]] SuiteResult run_floors(const SuiteOptions& options);
+/// Making, booting, calling and closing a machine: lifecycle/….
+[[nodiscard]] SuiteResult run_lifecycle(const SuiteOptions& options);
+
+/// Pins the calling thread. Errors (kHost): no such CPU.
+[[nodiscard]] Status pin_to(int cpu);
+
+}  // namespace warmfork::bench

@@ -1,0 +1,34 @@
+/* Code of the raw guest (machine/raw_guest.hpp): what the backend probe and the floors run, without any program around
+ * it. One page, position-independent.
+ */
+#include "warmfork/abi/layout.h"
+
+    .section .rodata.warmfork_probe_code, "a"
+    .balign 16
+    .global warmfork_probe_code_begin, warmfork_probe_code_end
+    .global warmfork_probe_exit, warmfork_probe_exit_loop, warmfork_probe_syscall, warmfork_probe_cpl0_loop
+warmfork_probe_code_begin:
+
+/* One exit. */
+warmfork_probe_exit:
+    outb %al, $WARMFORK_PORT_RETURN
+    hlt
+
+/* Exits for ever: each KVM_RUN is one raw round trip. */
+warmfork_probe_exit_loop:
+    outb %al, $WARMFORK_PORT_RETURN
+    jmp warmfork_probe_exit_loop
+
+warmfork_probe_syscall:
+    syscall
+    hlt
+
+/* Run at CPL 0: rcx iterations of two instructions, then an exit. */
+warmfork_probe_cpl0_loop:
+    subq $1, %rcx
+    jnz warmfork_probe_cpl0_loop
+    outb %al, $WARMFORK_PORT_RETURN
+    hlt
+
+warmfork_probe_code_end:
+    .section .note.GNU-stack, "", @progbits

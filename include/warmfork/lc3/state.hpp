@@ -1,0 +1,198 @@
+// The state of one LC-3 machine: one plain struct that the interpreters, compiled code, the guest program and the host
+// all read, so its offsets are part of the contract (asserted below).
+//
+//   +0x0000  registers, PC, PSR, devices, configuration, counters, RunResult     one page: all that most calls touch
+//   +0x1000  input ring: cursors, then 4 KiB of data                             host writes, machine reads
+//   +0x3000  output ring: cursors, then 16 KiB of data                           machine writes, host reads
+//   +0x8000  guard (1,024 words) | memory (65,536 words) | guard (1,024 words)
+//
+// Who may touch it: the machine while it runs; the host between calls, and at any time only the cursor it owns of each
+// ring and the free part of the input ring. A host treats all of it as hostile bytes: copy, check, use.
+//
+// Invariants that the fast interpreter and compiled code rely on (lc3/core/machine.hpp keeps them):
+//   - every word of both guards, and of memory from xFE00 up, is kTrapWord. The PC may therefore run or branch off
+//   either
+//     end of memory, or into device space, without a check: what is fetched there is a reserved opcode, whose handler
+//     looks at the address again. Nothing else may be written there, device registers live in the fields below.
+//   - the condition code is the sign of `last_result` (N: bit 15, Z: zero, P: else); `psr_system` has no N, Z, P bits.
+#pragma once
+
+#include "warmfork/lc3/layout.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace warmfork::lc3 {
+
+inline constexpr std::uint32_t kStateVersion = 1;
+inline constexpr std::uint32_t kMemoryWords = 0x10000;
+inline constexpr std::uint32_t kGuardWords =
+    WARMFORK_LC3_GUARD_WORDS;  // no PC-relative target lies further off (JSR: -1024 … +1023)
+inline constexpr std::uint16_t kTrapWord = WARMFORK_LC3_TRAP_WORD;
+inline constexpr std::uint16_t kUserBase = 0x3000;
+inline constexpr std::uint16_t kDeviceBase = WARMFORK_LC3_DEVICE_BASE;
+
+inline constexpr std::uint16_t kKbsr = 0xfe00, kKbdr = 0xfe02, kDsr = 0xfe04, kDdr = 0xfe06;
+inline constexpr std::uint16_t kPsr = 0xfffc, kMcr = 0xfffe;
+
+inline constexpr std::uint16_t kPsrUser = 0x8000, kPsrPriority = 0x0700, kPsrN = 4, kPsrZ = 2, kPsrP = 1;
+inline constexpr std::uint16_t kKbsrInterruptEnable = 0x4000, kReady = 0x8000, kMcrRun = 0x8000;
+
+/// Vectors: traps are memory[vector], exceptions and interrupts memory[kInterruptTable + vector].
+inline constexpr std::uint16_t kInterruptTable = 0x0100;
+inline constexpr std::uint8_t kPrivilegeException = 0x00, kIllegalOpcodeException = 0x01, kAccessException = 0x02;
+inline constexpr std::uint8_t kKeyboardInterrupt = 0x80;
+inline constexpr std::uint8_t kFirstNativeTrap = 0x20, kLastNativeTrap = 0x25;
+
+/// Why a run ended. Unless "executed" is said, the instruction at PC has not been executed: it is not counted, nothing
+/// of it has happened (but for characters that PUTS, PUTSP and IN have already written), and running again tries it
+/// again.
+enum class StopReason : std::uint32_t {
+  kNone = 0,            // never in a result
+  kBudget,              // exactly the budget has been executed
+  kHalted,              // MCR[15] is clear: the instruction that cleared it (or HALT) has been executed
+  kInputNeeded,         // a blocking GETC or IN finds the input ring empty, and more may come
+  kInputExhausted,      // as kInputNeeded or kIdle, but the input has been closed: nothing will ever come
+  kOutputFull,          // no room in the output ring (PUTS and PUTSP go on where they stopped)
+  kOutputPending,       // KBSR is polled without input while output waits to be drained
+  kIdle,                // proven: a loop polls KBSR and nothing but input can end it (executed: PC is after a poll)
+  kBreakpoint,          // PC is at an execution breakpoint; the next run begins with that instruction
+  kWatchpoint,          // executed; RunResult.address was read or written
+  kUnhandledException,  // RunResult.vector is x00, x01 or x02, and its vector word is x0000
+  kUnhandledInterrupt,  // RunResult.vector is x80, and its vector word is x0000
+  kUnhandledTrap,       // RunResult.vector is the trap vector, and its vector word is x0000
+};
+inline constexpr std::uint32_t kStopReasonCount = 13;
+
+/// Result of the last run. `vector` and `address` are zero where the reason gives them no meaning.
+struct RunResult {
+  StopReason stop;
+  std::uint32_t vector;    // kUnhandled…: which one
+  std::uint64_t executed;  // instructions executed by this run
+  std::uint16_t pc;
+  std::uint16_t address;  // kWatchpoint: the address; kUnhandledException x02: the address that was refused
+  std::uint16_t access;   // kWatchpoint: WatchFlag that fired
+  std::uint16_t reserved;
+};
+static_assert(sizeof(RunResult) == 24);
+
+/// Configuration bits, fixed while a machine runs.
+enum ConfigFlag : std::uint32_t {
+  kSecondEdition = 1u << 0,        // LEA sets condition codes; TRAP keeps its return address in R7, RET returns
+  kStrictPrivilege = 1u << 1,      // access-control exceptions outside x3000 … xFDFF in user mode
+  kNativeTraps = 1u << 2,          // x20 … x25 are served by the machine while their vectors are unchanged
+  kRunIntoEmptyVectors = 1u << 3,  // a vector word x0000 is a routine at x0000, not an error
+  kDetectIdle = 1u << 4,           // stop with kIdle (or kInputExhausted) when a polling loop is proven idle
+  kStopForOutput = 1u << 5,        // stop with kOutputPending
+};
+inline constexpr std::uint32_t kDefaultConfig = kNativeTraps | kDetectIdle | kStopForOutput;
+
+/// Event counts since initialise(). They wrap, and belong to the machine: a host treats them as claims.
+struct Counters {
+  std::uint64_t instructions;
+  std::uint64_t native_traps;
+  std::uint64_t os_traps;  // TRAPs that went through the vector table
+  std::uint64_t interrupts;
+  std::uint64_t exceptions;
+  std::uint64_t slow_steps;  // instructions that the fast interpreter handed to the careful one
+  std::uint64_t input_bytes;
+  std::uint64_t output_bytes;
+};
+
+/// Byte rings. Cursors run freely modulo 2^32; bytes waiting = head - tail; slot = cursor modulo capacity. The producer
+/// alone writes `head`, the consumer alone `tail`, each with release order; each on a cache line of its own.
+inline constexpr std::uint32_t kInputCapacity = 0x1000;
+inline constexpr std::uint32_t kOutputCapacity = 0x4000;
+template <std::uint32_t Capacity>
+struct ByteRing {
+  alignas(128) std::uint32_t head;
+  std::uint32_t closed;  // written by the producer: nonzero when nothing will be added any more (read it before head)
+  alignas(128) std::uint32_t tail;
+  alignas(128) std::uint8_t data[Capacity];
+};
+
+/// How far a native trap that had to stop has come; valid only while PC and R0 are what they were.
+struct TrapProgress {
+  std::uint16_t pc;
+  std::uint16_t r0;
+  std::uint32_t done;  // characters written so far; 0: none, start afresh
+};
+
+/// The machine at an earlier KBSR poll without input: what idle detection compares.
+struct PollRecord {
+  std::uint16_t registers[8];
+  std::uint16_t pc;
+  std::uint16_t last_result;
+  std::uint16_t psr_system;
+  std::uint16_t valid;
+  std::uint16_t seen;      // polls since this record was made
+  std::uint16_t patience;  // polls after which another record replaces it
+};
+
+struct alignas(0x1000) State {
+  std::uint16_t registers[8];
+  std::uint16_t pc;
+  std::uint16_t last_result;  // condition code, see above
+  std::uint16_t psr_system;   // PSR bits 15 and 10-8
+  std::uint16_t saved_ssp;
+  std::uint16_t saved_usp;
+  std::uint16_t kbsr;  // bit 14 only; bit 15 is computed when read
+  std::uint16_t kbdr;  // last character read
+  std::uint16_t mcr;
+  std::uint32_t config;       // of ConfigFlag
+  std::uint32_t lea_sets_cc;  // 0 or 1: copy of kSecondEdition for the fast path
+  std::uint64_t fast_budget;  // of the fast interpreter: what remains when it enters, takes a slow step, or leaves
+  // memory[x20 … x25] as they were when the vectors were captured; 0x10000 (no word) before.
+  std::uint32_t native_vectors[6];
+  TrapProgress trap_progress;
+  PollRecord poll;
+  RunResult result;
+  Counters counters;
+
+  alignas(0x1000) ByteRing<kInputCapacity> input;
+  alignas(0x1000) ByteRing<kOutputCapacity> output;
+
+  alignas(0x1000) std::uint16_t guard_low[kGuardWords];
+  std::uint16_t memory[kMemoryWords];
+  std::uint16_t guard_high[kGuardWords];
+};
+
+static_assert(offsetof(State, registers) == WARMFORK_LC3_REGISTERS && offsetof(State, pc) == WARMFORK_LC3_PC);
+static_assert(offsetof(State, last_result) == WARMFORK_LC3_LAST_RESULT);
+static_assert(offsetof(State, psr_system) == WARMFORK_LC3_PSR_SYSTEM && offsetof(State, kbsr) == WARMFORK_LC3_KBSR);
+static_assert(offsetof(State, mcr) == WARMFORK_LC3_MCR && offsetof(State, config) == WARMFORK_LC3_CONFIG);
+static_assert(offsetof(State, lea_sets_cc) == WARMFORK_LC3_LEA_SETS_CC);
+static_assert(offsetof(State, fast_budget) == WARMFORK_LC3_FAST_BUDGET && offsetof(State, counters) < 0x1000);
+static_assert(offsetof(State, input) == WARMFORK_LC3_INPUT && offsetof(State, output) == WARMFORK_LC3_OUTPUT);
+static_assert(offsetof(State, guard_low) == 0x8000 && offsetof(State, memory) == WARMFORK_LC3_MEMORY);
+static_assert(offsetof(State, guard_high) == WARMFORK_LC3_MEMORY + 2 * kMemoryWords);
+
+/// One record of lc3_trace: the machine after one instruction.
+struct TraceRecord {
+  std::uint16_t registers[8];
+  std::uint16_t pc;
+  std::uint16_t psr;
+  std::uint16_t saved_ssp;
+  std::uint16_t saved_usp;
+};
+static_assert(sizeof(TraceRecord) == 24);
+
+/// Per-address flags of the debugger.
+enum WatchFlag : std::uint8_t { kBreakExecute = 1, kWatchRead = 2, kWatchWrite = 4 };
+
+/// Statistics and breakpoints: 1.6 MiB, allocated only when asked for. Present means that runs are careful (slower).
+struct Instrumentation {
+  std::uint32_t collect;      // nonzero: count; zero: only watch flags are honoured
+  std::uint32_t watch_count;  // number of addresses with flags, kept by set_watch()
+  std::uint64_t opcodes[16];  // executed, by bits 15-12
+  std::uint64_t register_reads[8];
+  std::uint64_t register_writes[8];
+  std::uint32_t branches_taken[kMemoryWords];  // by address of the BR; BR with an empty mask is not counted
+  std::uint32_t branches_not_taken[kMemoryWords];
+  std::uint32_t executions[kMemoryWords];    // by address of the instruction (coverage)
+  std::uint32_t memory_reads[kMemoryWords];  // data reads by the program; fetches are in `executions`
+  std::uint32_t memory_writes[kMemoryWords];
+  std::uint8_t watch[kMemoryWords];  // of WatchFlag
+};
+
+}  // namespace warmfork::lc3

@@ -1,0 +1,192 @@
+#include "lc3/core/engine.hpp"
+
+#include "lc3/core/step.hpp"
+
+extern "C" {
+// fast.S: runs state->fast_budget instructions (at least one) and leaves in it what remains.
+[[gnu::visibility("hidden")]] std::uint32_t lc3_fast_enter(warmfork::lc3::State* state);
+// Called by fast.S: the instruction at PC, carefully. Nonzero (a StopReason): leave.
+[[gnu::visibility("hidden")]] std::uint32_t lc3_fast_slow_step(warmfork::lc3::State* state);
+}
+
+namespace warmfork::lc3 {
+namespace {
+
+static_assert(static_cast<std::uint32_t>(StopReason::kBudget) == 1, "fast.S returns it as a number");
+
+/// Statistics and watchpoints.
+class InstrumentedHooks {
+ public:
+  InstrumentedHooks(Instrumentation& instrumentation, State& state) : i_(instrumentation), state_(state) {}
+
+  void execute(std::uint16_t pc, std::uint16_t word) {
+    if (i_.collect == 0) return;
+    ++i_.executions[pc];
+    ++i_.opcodes[word >> 12];
+    const Instruction instruction = decode(word);
+    const InstructionInfo& info = instruction.info();
+    for (const OperandKind kind : info.operands) {
+      switch (kind) {
+        case OperandKind::kDr: ++i_.register_writes[instruction.dr]; break;
+        case OperandKind::kSr: ++i_.register_reads[instruction.dr]; break;
+        case OperandKind::kSr1:
+        case OperandKind::kBase: ++i_.register_reads[instruction.sr1]; break;
+        case OperandKind::kSr2: ++i_.register_reads[instruction.sr2]; break;
+        default: break;
+      }
+    }
+    if (info.has(kWritesR7)) ++i_.register_writes[7];
+  }
+  void branch(std::uint16_t pc, bool taken) {
+    if (i_.collect != 0) ++(taken ? i_.branches_taken : i_.branches_not_taken)[pc];
+  }
+  void read(std::uint16_t address) {
+    if (i_.collect != 0) ++i_.memory_reads[address];
+    watch(address, kWatchRead);
+  }
+  void write(std::uint16_t address) {
+    if (i_.collect != 0) ++i_.memory_writes[address];
+    watch(address, kWatchWrite);
+  }
+
+  /// Breakpoints are ignored for the first instruction of a run, so that a stopped machine can go on.
+  bool stops_before(std::uint16_t pc) const { return armed_ && (i_.watch[pc] & kBreakExecute) != 0; }
+  void arm() { armed_ = true; }
+  bool fired() const { return fired_; }
+
+ private:
+  void watch(std::uint16_t address, WatchFlag flag) {
+    if ((i_.watch[address] & flag) == 0 || fired_) return;
+    fired_ = true;
+    state_.result.address = address;
+    state_.result.access = flag;
+  }
+
+  Instrumentation& i_;
+  State& state_;
+  bool armed_ = false, fired_ = false;
+};
+
+struct PlainHooks : NoHooks {
+  void arm() {}
+};
+
+/// What every run begins and ends with; `loop` gets the budget and leaves in it what remains.
+template <class Loop>
+const RunResult& bracket(State& state, std::uint64_t budget, Loop loop) {
+  state.result = {};
+  state.poll.valid = 0;
+  std::uint64_t remaining = budget;
+  StopReason stop = StopReason::kHalted;
+  if ((state.mcr & kMcrRun) != 0) {
+    stop = loop(remaining);
+  }
+  state.result.stop = stop;
+  state.result.executed = budget - remaining;
+  state.result.pc = state.pc;
+  state.counters.instructions += budget - remaining;
+  return state.result;
+}
+
+template <class Hooks>
+StopReason careful_loop(State& state, Hooks& hooks, std::uint64_t& remaining) {
+  while (remaining != 0) {
+    if (interrupt_pending(state)) {
+      const StepOutcome out = Step<Hooks>(state, hooks).interrupt();
+      if (out.stop != StopReason::kNone) return out.stop;
+      if (hooks.fired()) return StopReason::kWatchpoint;
+    }
+    if (hooks.stops_before(state.pc)) return StopReason::kBreakpoint;
+    hooks.arm();
+    const StepOutcome out = step_once(state, hooks);
+    if (out.executed) --remaining;
+    if (out.stop != StopReason::kNone) return out.stop;
+    if (hooks.fired()) return StopReason::kWatchpoint;
+    if (out.polled) {
+      if (const StopReason stop = after_poll(state, hooks, remaining); stop != StopReason::kNone) return stop;
+    }
+  }
+  return StopReason::kBudget;
+}
+
+}  // namespace
+
+bool can_run_fast(const State& state) {
+  return (state.config & (kStrictPrivilege | kSecondEdition)) != kStrictPrivilege;
+}
+
+const RunResult& run_careful(State& state, std::uint64_t budget, Instrumentation* instrumentation) {
+  return bracket(state, budget, [&](std::uint64_t& remaining) {
+    if (instrumentation != nullptr) {
+      InstrumentedHooks hooks(*instrumentation, state);
+      return careful_loop(state, hooks, remaining);
+    }
+    PlainHooks hooks;
+    return careful_loop(state, hooks, remaining);
+  });
+}
+
+const RunResult& run_fast(State& state, std::uint64_t budget) {
+  return bracket(state, budget, [&](std::uint64_t& remaining) {
+    while (remaining != 0) {
+      std::uint64_t slice = remaining;
+      if ((state.kbsr & kKbsrInterruptEnable) != 0) {
+        if (interrupt_pending(state)) {
+          NoHooks hooks;
+          const StepOutcome out = Step<NoHooks>(state, hooks).interrupt();
+          if (out.stop != StopReason::kNone) return out.stop;
+        }
+        // Poll when the machine's instruction count is a multiple of the quantum, wherever the run began.
+        const std::uint64_t retired = state.counters.instructions + (budget - remaining);
+        const std::uint64_t until_poll = kInterruptQuantum - retired % kInterruptQuantum;
+        if (slice > until_poll) slice = until_poll;
+      }
+      state.fast_budget = slice;
+      const auto stop = static_cast<StopReason>(lc3_fast_enter(&state));
+      remaining -= slice - state.fast_budget;
+      if (stop != StopReason::kBudget) return stop;
+    }
+    return StopReason::kBudget;
+  });
+}
+
+const RunResult& run(State& state, std::uint64_t budget, Instrumentation* instrumentation) {
+  if (instrumentation == nullptr && can_run_fast(state)) return run_fast(state, budget);
+  return run_careful(state, budget, instrumentation);
+}
+
+std::uint64_t trace(State& state, std::uint64_t count, TraceRecord* records) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const RunResult& result = run(state, 1);
+    if (result.executed == 0) return i;
+    TraceRecord& record = records[i];
+    for (unsigned r = 0; r < 8; ++r) record.registers[r] = state.registers[r];
+    record.pc = state.pc;
+    record.psr = psr(state);
+    record.saved_ssp = state.saved_ssp;
+    record.saved_usp = state.saved_usp;
+    if (result.stop != StopReason::kBudget) return i + 1;
+  }
+  return count;
+}
+
+void set_watch(Instrumentation& instrumentation, std::uint16_t address, std::uint8_t flags) {
+  if (instrumentation.watch[address] != 0) --instrumentation.watch_count;
+  instrumentation.watch[address] = flags;
+  if (flags != 0) ++instrumentation.watch_count;
+}
+
+}  // namespace warmfork::lc3
+
+std::uint32_t lc3_fast_slow_step(warmfork::lc3::State* state) {
+  using namespace warmfork::lc3;
+  NoHooks hooks;
+  ++state->counters.slow_steps;
+  const StepOutcome out = step_once(*state, hooks);
+  if (!out.executed) ++state->fast_budget;
+  StopReason stop = out.stop;
+  if (stop == StopReason::kNone && out.polled) stop = after_poll(*state, hooks, state->fast_budget);
+  // Interrupts enabled: back to run_fast(), which looks for them and hands out short slices.
+  if (stop == StopReason::kNone && (state->kbsr & kKbsrInterruptEnable) != 0) stop = StopReason::kBudget;
+  return static_cast<std::uint32_t>(stop);
+}

@@ -1,0 +1,442 @@
+/* The fast interpreter: threaded code over raw instruction words.
+ *
+ * Each of the 65,536 words has its entry in one constant table of handlers, so a fetched word dispatches by one indexed
+ * jump. Nothing is decoded ahead and nothing is cached: code that modifies itself is exact at no cost, and table and
+ * handlers are read-only, hence shared by all forks of a guest. Handlers are generated per opcode, register numbers and,
+ * where it pays, immediates; a handler fills one slot of a fixed size, so the table is arithmetic. Assembly, because the
+ * machine needs thirteen registers for good and two to work with: no calling convention of the compiler leaves that many.
+ *
+ *   r8d … r15d  R0 … R7     valid in their low 16 bits: what lies above is carry. Addresses are truncated after the offset
+ *   eax         last result is added, everything else looks at 16 bits; that saves an extension per result.
+ *   rsi         PC, as the address of the word behind the instruction, in State::memory or the guards around it
+ *   rdi         budget that remains after this instruction
+ *   rbx         address of State::memory
+ *   rbp         address of the table
+ *   ecx         on entry to a handler: the instruction word; free after that, as edx is
+ *
+ * PC is never checked: device space and the guards hold reserved opcodes, whose handler is `slow`, which takes the address
+ * modulo 2^16. `slow` executes the whole instruction at PC with the careful step: TRAP, RTI, reserved opcodes, and loads
+ * and stores of device space or across either end of memory. No handler changes anything before it has decided not to be
+ * slow. Nothing may be stored between the fetch of a word and the use of its immediate (it stays in ecx). */
+#include "warmfork/lc3/layout.h"
+
+#define IN_STATE(offset) ((offset) - WARMFORK_LC3_MEMORY)(%rbx)
+#define DEVICE_BYTES (2 * WARMFORK_LC3_DEVICE_BASE)
+
+  .text
+
+/* --- Dispatch ------------------------------------------------------------------------------------------------------ */
+.macro NEXT
+  sub $1, %rdi
+  jb .Lleave
+  movzwl (%rsi), %ecx
+  add $2, %rsi
+  jmp *(%rbp,%rcx,8)
+.endm
+
+/* Handlers of a group sit in slots of one size; .org refuses to go backwards, so one that outgrows its slot is an error. */
+.macro GROUP group, slot
+  .balign 64
+  .set slot_size, \slot
+\group:
+  .set group_index, 0
+.endm
+.macro END_SLOT group
+  .set group_index, group_index + 1
+  .org \group + group_index * slot_size, 0xcc
+.endm
+
+/* --- Entry and exits ------------------------------------------------------------------------------------------------ */
+/* StopReason lc3_fast_enter(State*): runs state->fast_budget instructions; leaves what remains there. */
+  .globl lc3_fast_enter
+  .hidden lc3_fast_enter
+  .type lc3_fast_enter, @function
+  .balign 64
+lc3_fast_enter:
+  push %rbx
+  push %rbp
+  push %r12
+  push %r13
+  push %r14
+  push %r15
+  sub $8, %rsp
+  lea WARMFORK_LC3_MEMORY(%rdi), %rbx
+  lea .Ltable(%rip), %rbp
+.Lreload:
+  movzwl IN_STATE(WARMFORK_LC3_PC), %esi
+  lea (%rbx,%rsi,2), %rsi
+  mov IN_STATE(WARMFORK_LC3_FAST_BUDGET), %rdi
+  movzwl IN_STATE(WARMFORK_LC3_LAST_RESULT), %eax
+  movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 0), %r8d
+  movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 2), %r9d
+  movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 4), %r10d
+  movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 6), %r11d
+  movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 8), %r12d
+  movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 10), %r13d
+  movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 12), %r14d
+  movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 14), %r15d
+  NEXT
+
+.macro SPILL
+  sub %rbx, %rsi
+  shr $1, %rsi
+  mov %si, IN_STATE(WARMFORK_LC3_PC)
+  mov %rdi, IN_STATE(WARMFORK_LC3_FAST_BUDGET)
+  mov %ax, IN_STATE(WARMFORK_LC3_LAST_RESULT)
+  mov %r8w, IN_STATE(WARMFORK_LC3_REGISTERS + 0)
+  mov %r9w, IN_STATE(WARMFORK_LC3_REGISTERS + 2)
+  mov %r10w, IN_STATE(WARMFORK_LC3_REGISTERS + 4)
+  mov %r11w, IN_STATE(WARMFORK_LC3_REGISTERS + 6)
+  mov %r12w, IN_STATE(WARMFORK_LC3_REGISTERS + 8)
+  mov %r13w, IN_STATE(WARMFORK_LC3_REGISTERS + 10)
+  mov %r14w, IN_STATE(WARMFORK_LC3_REGISTERS + 12)
+  mov %r15w, IN_STATE(WARMFORK_LC3_REGISTERS + 14)
+.endm
+
+/* The budget is used up: rdi is -1, PC is at the next instruction. */
+.Lleave:
+  xor %edi, %edi
+  SPILL
+  mov $1, %eax  /* StopReason::kBudget, asserted by engine.cpp */
+.Lreturn:
+  add $8, %rsp
+  pop %r15
+  pop %r14
+  pop %r13
+  pop %r12
+  pop %rbp
+  pop %rbx
+  ret
+
+/* The instruction before rsi, carefully. */
+  .balign 64
+.Lslow:
+  sub $2, %rsi
+  SPILL
+  lea -WARMFORK_LC3_MEMORY(%rbx), %rdi
+  call lc3_fast_slow_step
+  test %eax, %eax
+  jnz .Lreturn
+  jmp .Lreload
+
+/* --- Handlers ------------------------------------------------------------------------------------------------------- */
+/* `.irp` over the numbers of the host registers that hold R0 … R7. */
+#define EACH(name) .irp name, 8, 9, 10, 11, 12, 13, 14, 15
+
+.macro ADD_REGISTER d, a, b
+  lea (%r\a,%r\b), %r\d\()d
+  mov %r\d\()d, %eax
+  NEXT
+  END_SLOT .Ladd_register
+.endm
+GROUP .Ladd_register, 32
+EACH(d)
+EACH(a)
+EACH(b)
+  ADD_REGISTER \d, \a, \b
+.endr
+.endr
+.endr
+
+.macro AND_REGISTER d, a, b
+  mov %r\a\()d, %eax
+  and %r\b\()d, %eax
+  mov %eax, %r\d\()d
+  NEXT
+  END_SLOT .Land_register
+.endm
+GROUP .Land_register, 32
+EACH(d)
+EACH(a)
+EACH(b)
+  AND_REGISTER \d, \a, \b
+.endr
+.endr
+.endr
+
+/* Immediates are the slowest index of a group, as their field value (0 … 15, -16 … -1): programs use few of them, so what a
+ * program needs lies in few pages, whichever registers it uses. */
+#define SIGNED(value, sign) (((value) ^ (sign)) - (sign))
+
+.macro ADD_IMMEDIATE d, a, value
+  lea \value(%r\a), %r\d\()d
+  mov %r\d\()d, %eax
+  NEXT
+  END_SLOT .Ladd_immediate
+.endm
+GROUP .Ladd_immediate, 32
+.set immediate, 0
+.rept 32
+EACH(d)
+EACH(a)
+  ADD_IMMEDIATE \d, \a, SIGNED(immediate, 16)
+.endr
+.endr
+.set immediate, immediate + 1
+.endr
+
+.macro AND_IMMEDIATE d, a, value
+  .if \value == 0
+    xor %eax, %eax
+  .else
+    mov %r\a\()d, %eax
+    and $\value, %eax
+  .endif
+  mov %eax, %r\d\()d
+  NEXT
+  END_SLOT .Land_immediate
+.endm
+GROUP .Land_immediate, 32
+.set immediate, 0
+.rept 32
+EACH(d)
+EACH(a)
+  AND_IMMEDIATE \d, \a, SIGNED(immediate, 16)
+.endr
+.endr
+.set immediate, immediate + 1
+.endr
+
+.macro NOT d, a
+  mov %r\a\()d, %eax
+  not %eax
+  mov %eax, %r\d\()d
+  NEXT
+  END_SLOT .Lnot
+.endm
+GROUP .Lnot, 32
+EACH(d)
+EACH(a)
+  NOT \d, \a
+.endr
+.endr
+
+/* BR: two dispatches, not one with a selected PC, so that a predicted branch lets the fetch run ahead of the data. The
+ * offset is part of the handler, not taken from the word: else every taken branch would put a load and two shifts into
+ * the chain of PCs, which is what bounds the speed (measured: 2.5 times slower on a loop of three instructions). */
+.macro BRANCH offset, condition
+  .ifnc \condition, never
+    .ifnc \condition, always
+      test %ax, %ax
+      j\condition 1f
+      NEXT
+    .endif
+1:
+    add $(2 * \offset), %rsi
+  .endif
+  NEXT
+  END_SLOT .Lbranch
+.endm
+GROUP .Lbranch, 64
+.set immediate, 0
+.rept 512
+.irp condition, never, g, e, ns, s, ne, le, always
+  BRANCH SIGNED(immediate, 256), \condition
+.endr
+.set immediate, immediate + 1
+.endr
+
+/* Addresses. BASED: ecx = word address base + offset6. RELATIVE: rcx = byte offset from the memory's begin, of the
+ * incremented PC + offset9; beyond either end it is at least DEVICE_BYTES, unsigned. */
+.macro BASED b, offset
+  lea \offset(%r\b), %ecx
+  movzwl %cx, %ecx
+  cmp $WARMFORK_LC3_DEVICE_BASE, %ecx
+  jae .Lslow
+.endm
+.macro RELATIVE_ADDRESS
+  shl $55, %rcx  /* sign-extends bits 8-0, times two */
+  sar $54, %rcx
+  add %rsi, %rcx
+  sub %rbx, %rcx
+.endm
+.macro RELATIVE
+  RELATIVE_ADDRESS
+  cmp $DEVICE_BYTES, %rcx
+  jae .Lslow
+.endm
+.macro INDIRECT
+  RELATIVE
+  movzwl (%rbx,%rcx), %ecx
+  cmp $WARMFORK_LC3_DEVICE_BASE, %ecx
+  jae .Lslow
+.endm
+
+.macro LDR d, b, offset
+  BASED \b, \offset
+  movzwl (%rbx,%rcx,2), %r\d\()d
+  mov %r\d\()d, %eax
+  NEXT
+  END_SLOT .Lldr
+.endm
+.macro STR d, b, offset
+  BASED \b, \offset
+  mov %r\d\()w, (%rbx,%rcx,2)
+  NEXT
+  END_SLOT .Lstr
+.endm
+GROUP .Lldr, 64
+.set immediate, 0
+.rept 64
+EACH(d)
+EACH(b)
+  LDR \d, \b, SIGNED(immediate, 32)
+.endr
+.endr
+.set immediate, immediate + 1
+.endr
+GROUP .Lstr, 64
+.set immediate, 0
+.rept 64
+EACH(d)
+EACH(b)
+  STR \d, \b, SIGNED(immediate, 32)
+.endr
+.endr
+.set immediate, immediate + 1
+.endr
+
+.macro LD d
+  RELATIVE
+  movzwl (%rbx,%rcx), %r\d\()d
+  mov %r\d\()d, %eax
+  NEXT
+  END_SLOT .Lld
+.endm
+GROUP .Lld, 64
+EACH(d)
+  LD \d
+.endr
+.macro ST d
+  RELATIVE
+  mov %r\d\()w, (%rbx,%rcx)
+  NEXT
+  END_SLOT .Lst
+.endm
+GROUP .Lst, 64
+EACH(d)
+  ST \d
+.endr
+.macro LDI d
+  INDIRECT
+  movzwl (%rbx,%rcx,2), %r\d\()d
+  mov %r\d\()d, %eax
+  NEXT
+  END_SLOT .Lldi
+.endm
+GROUP .Lldi, 128
+EACH(d)
+  LDI \d
+.endr
+.macro STI d
+  INDIRECT
+  mov %r\d\()w, (%rbx,%rcx,2)
+  NEXT
+  END_SLOT .Lsti
+.endm
+GROUP .Lsti, 128
+EACH(d)
+  STI \d
+.endr
+.macro LEA d
+  RELATIVE_ADDRESS
+  shr $1, %rcx
+  mov %ecx, %r\d\()d
+  cmpl $0, IN_STATE(WARMFORK_LC3_LEA_SETS_CC)
+  cmovne %ecx, %eax
+  NEXT
+  END_SLOT .Llea
+.endm
+GROUP .Llea, 64
+EACH(d)
+  LEA \d
+.endr
+
+.macro JMP b
+  movzwl %r\b\()w, %ecx
+  lea (%rbx,%rcx,2), %rsi
+  NEXT
+  END_SLOT .Ljmp
+.endm
+GROUP .Ljmp, 32
+EACH(b)
+  JMP \b
+.endr
+.macro LINK
+  sub %rbx, %rdx
+  shr $1, %rdx
+  mov %edx, %r15d
+.endm
+.macro JSRR b
+  movzwl %r\b\()w, %ecx  /* before R7 changes: it may be the base */
+  mov %rsi, %rdx
+  lea (%rbx,%rcx,2), %rsi
+  LINK
+  NEXT
+  END_SLOT .Ljsrr
+.endm
+GROUP .Ljsrr, 64
+EACH(b)
+  JSRR \b
+.endr
+.macro JSR offset
+  mov %rsi, %rdx
+  add $(2 * \offset), %rsi
+  LINK
+  NEXT
+  END_SLOT .Ljsr
+.endm
+GROUP .Ljsr, 64
+.set immediate, 0
+.rept 2048
+  JSR SIGNED(immediate, 1024)
+.set immediate, immediate + 1
+.endr
+  .size lc3_fast_enter, . - lc3_fast_enter
+
+/* --- The table ------------------------------------------------------------------------------------------------------ */
+#ifdef __PIC__
+  .section .data.rel.ro, "aw", @progbits
+#else
+  .section .rodata, "a", @progbits
+#endif
+  .balign 4096
+.macro SLOTS count, group, slot, index:vararg
+  .rept \count
+    .quad \group + (\slot) * (\index)
+    .set word, word + 1
+  .endr
+.endm
+#define HIGH ((word >> 9) & 7)
+#define MIDDLE ((word >> 6) & 7)
+#define PAIR ((word >> 6) & 0x3f)
+.Ltable:
+  .set word, 0
+  SLOTS 0x1000, .Lbranch, 64, (word & 0x1ff) << 3 | HIGH           /* 0000 */
+.rept 64                                                          /* 0001, by bit 5 */
+  SLOTS 32, .Ladd_register, 32, PAIR << 3 | (word & 7)
+  SLOTS 32, .Ladd_immediate, 32, (word & 0x1f) << 6 | PAIR
+.endr
+  SLOTS 0x1000, .Lld, 64, HIGH                                    /* 0010 */
+  SLOTS 0x1000, .Lst, 64, HIGH                                    /* 0011 */
+  SLOTS 0x800, .Ljsrr, 64, MIDDLE                                 /* 0100, by bit 11 */
+  SLOTS 0x800, .Ljsr, 64, word & 0x7ff
+.rept 64                                                          /* 0101, by bit 5 */
+  SLOTS 32, .Land_register, 32, PAIR << 3 | (word & 7)
+  SLOTS 32, .Land_immediate, 32, (word & 0x1f) << 6 | PAIR
+.endr
+  SLOTS 0x1000, .Lldr, 64, (word & 0x3f) << 6 | PAIR               /* 0110 */
+  SLOTS 0x1000, .Lstr, 64, (word & 0x3f) << 6 | PAIR               /* 0111 */
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1000 RTI */
+  SLOTS 0x1000, .Lnot, 32, PAIR                                   /* 1001 */
+  SLOTS 0x1000, .Lldi, 128, HIGH                                  /* 1010 */
+  SLOTS 0x1000, .Lsti, 128, HIGH                                  /* 1011 */
+  SLOTS 0x1000, .Ljmp, 32, MIDDLE                                 /* 1100 */
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1101 reserved */
+  SLOTS 0x1000, .Llea, 64, HIGH                                   /* 1110 */
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1111 TRAP */
+  .if word != 0x10000
+    .error "the handler table does not have 65,536 entries"
+  .endif
+
+  .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,142 @@
+#include "lc3/guest/api.hpp"
+
+#include "lc3/core/engine.hpp"
+
+#include <stdlib.h>
+
+namespace {
+
+using namespace warmfork::lc3;
+
+State machine;
+Instrumentation* instrumentation = nullptr;  // heap: most machines never have it, and every fork would carry it
+
+// SAFETY: addresses come from the host, which is trusted with the whole guest (and in native tests is the process
+// itself).
+template <class T>
+T* pointer(std::uint64_t address) {
+  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));  // NOLINT(performance-no-int-to-ptr)
+}
+std::uint64_t address_of(const void* object) { return reinterpret_cast<std::uintptr_t>(object); }
+
+std::uint16_t word(std::uint64_t value) { return static_cast<std::uint16_t>(value); }
+
+/// Configuration bits live twice: as flags, and unpacked for the fast path.
+void apply_config(std::uint32_t config) {
+  machine.config = config;
+  machine.lea_sets_cc = (config & kSecondEdition) != 0 ? 1 : 0;
+}
+
+}  // namespace
+
+std::uint64_t lc3_state() { return address_of(&machine); }
+
+std::uint64_t lc3_configure(std::uint64_t config, std::uint64_t randomise, std::uint64_t seed) {
+  initialise(machine, static_cast<std::uint32_t>(config));
+  if (randomise != 0) warmfork::lc3::randomise(machine, seed);
+  return 0;
+}
+
+std::uint64_t lc3_set_config(std::uint64_t config) {
+  apply_config(static_cast<std::uint32_t>(config));
+  return 0;
+}
+
+std::uint64_t lc3_load(std::uint64_t words, std::uint64_t origin, std::uint64_t count) {
+  if (origin >= kMemoryWords) return 0;
+  return load(machine, word(origin), pointer<const std::uint16_t>(words), count) ? 1 : 0;
+}
+
+std::uint64_t lc3_capture_vectors() {
+  capture_trap_vectors(machine);
+  return 0;
+}
+
+std::uint64_t lc3_start(std::uint64_t pc) {
+  machine.pc = word(pc);
+  set_psr(machine, kPsrUser | kPsrZ);
+  return 0;
+}
+
+std::uint64_t lc3_run(std::uint64_t budget) {
+  return static_cast<std::uint64_t>(run(machine, budget, instrumentation).stop);
+}
+
+std::uint64_t lc3_step() { return lc3_run(1); }
+
+std::uint64_t lc3_trace(std::uint64_t count, std::uint64_t records) {
+  return trace(machine, count, pointer<TraceRecord>(records));
+}
+
+std::uint64_t lc3_read_register(std::uint64_t id) {
+  switch (id) {
+    case kRegisterPc: return machine.pc;
+    case kRegisterPsr: return psr(machine);
+    case kRegisterSsp: return machine.saved_ssp;
+    case kRegisterUsp: return machine.saved_usp;
+    case kRegisterMcr: return machine.mcr;
+    default: return id < 8 ? machine.registers[id] : 0;
+  }
+}
+
+std::uint64_t lc3_write_register(std::uint64_t id, std::uint64_t value) {
+  switch (id) {
+    case kRegisterPc: machine.pc = word(value); break;
+    case kRegisterPsr: set_psr(machine, word(value)); break;
+    case kRegisterSsp: machine.saved_ssp = word(value); break;
+    case kRegisterUsp: machine.saved_usp = word(value); break;
+    case kRegisterMcr: machine.mcr = word(value); break;
+    default:
+      if (id < 8) machine.registers[id] = word(value);
+      break;
+  }
+  return 0;
+}
+
+std::uint64_t lc3_read_memory(std::uint64_t address, std::uint64_t words, std::uint64_t count) {
+  auto* out = pointer<std::uint16_t>(words);
+  for (std::uint64_t i = 0; i < count; ++i) out[i] = peek(machine, word(address + i));
+  return 0;
+}
+
+std::uint64_t lc3_write_memory(std::uint64_t address, std::uint64_t words, std::uint64_t count) {
+  const auto* in = pointer<const std::uint16_t>(words);
+  for (std::uint64_t i = 0; i < count; ++i) poke(machine, word(address + i), in[i]);
+  return 0;
+}
+
+std::uint64_t lc3_feed(std::uint64_t bytes, std::uint64_t count) {
+  const auto limited = static_cast<std::uint32_t>(count < kInputCapacity ? count : kInputCapacity);
+  return feed_input(machine, pointer<const std::uint8_t>(bytes), limited);
+}
+
+std::uint64_t lc3_close_input() {
+  close_input(machine);
+  return 0;
+}
+
+std::uint64_t lc3_drain(std::uint64_t bytes, std::uint64_t capacity) {
+  const auto limited = static_cast<std::uint32_t>(capacity < kOutputCapacity ? capacity : kOutputCapacity);
+  return drain_output(machine, pointer<std::uint8_t>(bytes), limited);
+}
+
+std::uint64_t lc3_counters() { return address_of(&machine.counters); }
+
+std::uint64_t lc3_instrument(std::uint64_t mode) {
+  // Always a new one: zeroed pages are cheaper than clearing, and old counts must not be mixed with new ones.
+  free(instrumentation);
+  instrumentation = nullptr;
+  if (mode == static_cast<std::uint64_t>(InstrumentMode::kOff)) return 0;
+  instrumentation = static_cast<Instrumentation*>(calloc(1, sizeof(Instrumentation)));
+  if (instrumentation == nullptr) return 0;
+  instrumentation->collect = mode == static_cast<std::uint64_t>(InstrumentMode::kCollect) ? 1 : 0;
+  return address_of(instrumentation);
+}
+
+std::uint64_t lc3_watch(std::uint64_t address, std::uint64_t count, std::uint64_t flags) {
+  if (instrumentation == nullptr) return 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    set_watch(*instrumentation, word(address + i), static_cast<std::uint8_t>(flags));
+  }
+  return 1;
+}

@@ -1,0 +1,30 @@
+// The vmcalls of the LC-3 guest as C functions; what they do is written in warmfork/lc3/protocol.hpp. The same
+// functions are a host library (warmfork::lc3_guest_api) for tests without KVM: there, addresses are the process's own.
+// Not thread-safe: there is one machine.
+#pragma once
+
+#include "warmfork/lc3/protocol.hpp"
+
+#include <cstdint>
+
+extern "C" {
+std::uint64_t lc3_state();
+std::uint64_t lc3_configure(std::uint64_t config, std::uint64_t randomise, std::uint64_t seed);
+std::uint64_t lc3_set_config(std::uint64_t config);
+std::uint64_t lc3_load(std::uint64_t words, std::uint64_t origin, std::uint64_t count);
+std::uint64_t lc3_capture_vectors();
+std::uint64_t lc3_start(std::uint64_t pc);
+std::uint64_t lc3_run(std::uint64_t budget);
+std::uint64_t lc3_step();
+std::uint64_t lc3_trace(std::uint64_t count, std::uint64_t records);
+std::uint64_t lc3_read_register(std::uint64_t id);
+std::uint64_t lc3_write_register(std::uint64_t id, std::uint64_t value);
+std::uint64_t lc3_read_memory(std::uint64_t address, std::uint64_t words, std::uint64_t count);
+std::uint64_t lc3_write_memory(std::uint64_t address, std::uint64_t words, std::uint64_t count);
+std::uint64_t lc3_feed(std::uint64_t bytes, std::uint64_t count);
+std::uint64_t lc3_close_input();
+std::uint64_t lc3_drain(std::uint64_t bytes, std::uint64_t capacity);
+std::uint64_t lc3_counters();
+std::uint64_t lc3_instrument(std::uint64_t mode);
+std::uint64_t lc3_watch(std::uint64_t address, std::uint64_t count, std::uint64_t flags);
+}

@@ -1,0 +1,305 @@
+#include "lc3/host/lc3_vm.hpp"
+
+#include "lc3/os/os_image.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+extern "C" const unsigned char warmfork_lc3_guest_begin[];
+extern "C" const unsigned char warmfork_lc3_guest_end[];
+
+namespace warmfork::lc3 {
+
+enum class Lc3Vm::Call : std::uint8_t {
+  kState,
+  kConfigure,
+  kLoad,
+  kCaptureVectors,
+  kStart,
+  kRun,
+  kTrace,
+  kReadRegister,
+  kWriteRegister,
+  kReadMemory,
+  kWriteMemory,
+  kInstrument,
+  kWatch,
+  kCount,
+};
+
+namespace {
+
+constexpr std::array<const char*, 13> kCallNames{
+    "lc3_state",        "lc3_configure",  "lc3_load",          "lc3_capture_vectors", "lc3_start",
+    "lc3_run",          "lc3_trace",      "lc3_read_register", "lc3_write_register",  "lc3_read_memory",
+    "lc3_write_memory", "lc3_instrument", "lc3_watch"};
+
+// The window: the State (164 KiB), libc's data, heap for the instrumentation (1.6 MiB), stack, call area.
+constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 20;
+constexpr std::uint64_t kStackBytes = 32 << 10;
+constexpr std::uint64_t kCallAreaBytes = 256 << 10;  // a whole LC-3 memory at once
+
+std::uint32_t config_flags(const Lc3Options& options) {
+  std::uint32_t flags = 0;
+  if (options.edition == 2) flags |= kSecondEdition;
+  if (options.strict_privilege) flags |= kStrictPrivilege;
+  if (options.traps == TrapMode::kNative) flags |= kNativeTraps;
+  if (options.detect_idle) flags |= kDetectIdle;
+  if (options.stop_for_output) flags |= kStopForOutput;
+  return flags;
+}
+
+Failure broken_protocol(const std::string& what) { return fail(ErrorKind::kGuestFault, "LC-3 guest: {}", what); }
+
+}  // namespace
+
+Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Options& options) {
+  static_assert(kCallNames.size() == static_cast<std::size_t>(Call::kCount));
+  std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
+  const auto elf = std::as_bytes(std::span(warmfork_lc3_guest_begin, warmfork_lc3_guest_end));
+  WARMFORK_TRY_ASSIGN(
+      vm->machine_,
+      Machine::create(kvm, elf, "lc3_guest",
+                      {.memory_bytes = kMemoryBytes, .stack_bytes = kStackBytes, .call_area_bytes = kCallAreaBytes}));
+  WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
+  if (booted.exit_code) return broken_protocol(fmt::format("exited with code {} at boot", *booted.exit_code));
+  for (std::size_t i = 0; i < kCallNames.size(); ++i) {
+    WARMFORK_TRY_ASSIGN(vm->functions_[i], vm->machine_->find_vmcall(kCallNames[i]));
+  }
+  WARMFORK_TRY_ASSIGN(const std::uint64_t state, vm->call(Call::kState));
+  if (!vm->machine_->memory().is_window(Gva{state}, sizeof(State))) {
+    return broken_protocol(fmt::format("state at {:#x}, which is not its memory", state));
+  }
+  vm->state_ = Gva{state};
+  WARMFORK_TRY(vm->power_on(options));
+  return vm;
+}
+
+Result<std::uint64_t> Lc3Vm::call(Call which, std::initializer_list<std::uint64_t> arguments, CallOptions options) {
+  return machine_->call(functions_[static_cast<std::size_t>(which)], {arguments.begin(), arguments.size()}, options);
+}
+
+Result<Gva> Lc3Vm::put_words(std::span<const std::uint16_t> words) {
+  return machine_->put_buffer(0, std::as_bytes(words));
+}
+
+Status Lc3Vm::power_on(const Lc3Options& options) {
+  WARMFORK_TRY(
+      call(Call::kConfigure, {config_flags(options), options.randomise ? 1U : 0U, options.randomise.value_or(0)}));
+  input_head_ = 0;
+  output_tail_ = 0;
+  if (options.load_os) {
+    WARMFORK_TRY(load(os_image(options.edition == 2 ? Edition::kSecond : Edition::kThird)));
+    WARMFORK_TRY(call(Call::kCaptureVectors));
+  }
+  if (options.supervisor_start) {
+    WARMFORK_TRY(write_register(kRegisterPsr, kPsrZ));
+  }
+  return {};
+}
+
+Status Lc3Vm::load(const Program& program) {
+  for (const Segment& segment : program.segments) {
+    WARMFORK_TRY_ASSIGN(const Gva words, put_words(segment.words));
+    WARMFORK_TRY_ASSIGN(const std::uint64_t loaded,
+                        call(Call::kLoad, {words.value, segment.origin, segment.words.size()}));
+    if (loaded != 1) {
+      return fail(ErrorKind::kInput, "{}: segment x{:04X} … x{:04X} reaches the device registers at x{:04X}",
+                  segment.file < program.files.size() ? program.files[segment.file] : "program", segment.origin,
+                  segment.end() - 1, kDeviceBase);
+    }
+  }
+  return write_register(kRegisterPc, program.entry());
+}
+
+Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
+  WARMFORK_TRY_ASSIGN(const std::uint64_t stop, call(Call::kRun, {budget}, options));
+  WARMFORK_TRY_ASSIGN(const RunResult result,
+                      machine_->memory().read_value<RunResult>(state_ + offsetof(State, result)));
+  const auto reason = static_cast<std::uint64_t>(result.stop);
+  if (reason == 0 || reason >= kStopReasonCount || reason != stop || result.executed > budget) {
+    return broken_protocol(
+        fmt::format("run of {} instructions reports stop {} / {} after {}", budget, stop, reason, result.executed));
+  }
+  return result;
+}
+
+Result<std::vector<TraceRecord>> Lc3Vm::trace(std::uint64_t count) {
+  constexpr std::uint64_t kMost = kCallAreaBytes / sizeof(TraceRecord);
+  const Gva buffer = machine_->memory().call_area().begin;
+  const std::uint64_t wanted = std::min(count, kMost);
+  WARMFORK_TRY_ASSIGN(const std::uint64_t done, call(Call::kTrace, {wanted, buffer.value}));
+  if (done > wanted) return broken_protocol(fmt::format("{} trace records, asked for {}", done, wanted));
+  std::vector<TraceRecord> records(done);
+  WARMFORK_TRY(machine_->memory().read(buffer, std::as_writable_bytes(std::span(records))));
+  return records;
+}
+
+Result<std::size_t> Lc3Vm::feed(std::span<const std::uint8_t> bytes) {
+  AddressSpace& memory = machine_->memory();
+  const Gva ring = state_ + offsetof(State, input);
+  using Ring = ByteRing<kInputCapacity>;
+  WARMFORK_TRY_ASSIGN(const std::uint32_t tail, memory.read_value<std::uint32_t>(ring + offsetof(Ring, tail)));
+  const std::uint32_t waiting = input_head_ - tail;
+  if (waiting > kInputCapacity) return broken_protocol(fmt::format("input cursor {} behind {}", tail, input_head_));
+  const std::size_t count = std::min<std::size_t>(bytes.size(), kInputCapacity - waiting);
+  for (std::size_t done = 0; done < count;) {
+    const std::uint32_t slot = input_head_ % kInputCapacity;
+    const std::size_t chunk = std::min<std::size_t>(count - done, kInputCapacity - slot);
+    WARMFORK_TRY(memory.write(ring + (offsetof(Ring, data) + slot), std::as_bytes(bytes.subspan(done, chunk))));
+    done += chunk;
+    input_head_ += static_cast<std::uint32_t>(chunk);
+  }
+  WARMFORK_TRY(memory.write(ring + offsetof(Ring, head), std::as_bytes(std::span(&input_head_, 1))));
+  return count;
+}
+
+Status Lc3Vm::close_input() {
+  const std::uint32_t closed = 1;
+  return machine_->memory().write(state_ + (offsetof(State, input) + offsetof(ByteRing<kInputCapacity>, closed)),
+                                  std::as_bytes(std::span(&closed, 1)));
+}
+
+Status Lc3Vm::drain(std::string& output) {
+  AddressSpace& memory = machine_->memory();
+  const Gva ring = state_ + offsetof(State, output);
+  using Ring = ByteRing<kOutputCapacity>;
+  WARMFORK_TRY_ASSIGN(const std::uint32_t head, memory.read_value<std::uint32_t>(ring + offsetof(Ring, head)));
+  const std::uint32_t waiting = head - output_tail_;
+  if (waiting == 0) return {};
+  if (waiting > kOutputCapacity)
+    return broken_protocol(fmt::format("output cursor {} ahead of {}", head, output_tail_));
+  const std::size_t begin = output.size();
+  output.resize(begin + waiting);
+  for (std::uint32_t done = 0; done < waiting;) {
+    const std::uint32_t slot = output_tail_ % kOutputCapacity;
+    const std::uint32_t chunk = std::min(waiting - done, kOutputCapacity - slot);
+    WARMFORK_TRY(memory.read(ring + (offsetof(Ring, data) + slot),
+                             std::as_writable_bytes(std::span(output).subspan(begin + done, chunk))));
+    done += chunk;
+    output_tail_ += chunk;
+  }
+  return memory.write(ring + offsetof(Ring, tail), std::as_bytes(std::span(&output_tail_, 1)));
+}
+
+Result<Registers> Lc3Vm::registers() {
+  Registers registers;
+  const auto read = [&](std::uint32_t id, std::uint16_t& value) -> Status {
+    WARMFORK_TRY_ASSIGN(const std::uint64_t raw, call(Call::kReadRegister, {id}));
+    value = static_cast<std::uint16_t>(raw);
+    return {};
+  };
+  for (std::uint32_t i = 0; i < 8; ++i) WARMFORK_TRY(read(i, registers.general[i]));
+  WARMFORK_TRY(read(kRegisterPc, registers.pc));
+  WARMFORK_TRY(read(kRegisterPsr, registers.psr));
+  WARMFORK_TRY(read(kRegisterSsp, registers.saved_ssp));
+  WARMFORK_TRY(read(kRegisterUsp, registers.saved_usp));
+  WARMFORK_TRY(read(kRegisterMcr, registers.mcr));
+  return registers;
+}
+
+Status Lc3Vm::write_register(RegisterId id, std::uint16_t value) {
+  WARMFORK_TRY(call(Call::kWriteRegister, {id, value}));
+  return {};
+}
+
+Result<std::vector<std::uint16_t>> Lc3Vm::read_memory(std::uint16_t address, std::uint32_t count) {
+  if (count > kMemoryWords) return fail(ErrorKind::kUsage, "{} words of memory, there are {}", count, kMemoryWords);
+  const Gva buffer = machine_->memory().call_area().begin;
+  WARMFORK_TRY(call(Call::kReadMemory, {address, buffer.value, count}));
+  std::vector<std::uint16_t> words(count);
+  WARMFORK_TRY(machine_->memory().read(buffer, std::as_writable_bytes(std::span(words))));
+  return words;
+}
+
+Status Lc3Vm::write_memory(std::uint16_t address, std::span<const std::uint16_t> words) {
+  if (words.size() > kMemoryWords)
+    return fail(ErrorKind::kUsage, "{} words of memory, there are {}", words.size(), kMemoryWords);
+  WARMFORK_TRY_ASSIGN(const Gva buffer, put_words(words));
+  WARMFORK_TRY(call(Call::kWriteMemory, {address, buffer.value, words.size()}));
+  return {};
+}
+
+Status Lc3Vm::instrument(InstrumentMode mode) {
+  WARMFORK_TRY_ASSIGN(const std::uint64_t address, call(Call::kInstrument, {static_cast<std::uint64_t>(mode)}));
+  instrumentation_ = Gva{0};
+  if (mode == InstrumentMode::kOff) return {};
+  if (!machine_->memory().is_window(Gva{address}, sizeof(Instrumentation))) {
+    return broken_protocol(fmt::format("statistics at {:#x}, which is not its memory", address));
+  }
+  instrumentation_ = Gva{address};
+  return {};
+}
+
+Status Lc3Vm::watch(std::uint16_t address, std::uint32_t count, std::uint8_t flags) {
+  WARMFORK_TRY_ASSIGN(const std::uint64_t done, call(Call::kWatch, {address, count, flags}));
+  if (done != 1) return fail(ErrorKind::kUsage, "watch flags need instrumentation");
+  return {};
+}
+
+Result<std::unique_ptr<Instrumentation>> Lc3Vm::statistics() {
+  if (instrumentation_.value == 0) return fail(ErrorKind::kUsage, "statistics need instrumentation");
+  auto copy = std::make_unique<Instrumentation>();
+  WARMFORK_TRY(machine_->memory().read(instrumentation_, std::as_writable_bytes(std::span(copy.get(), 1))));
+  return copy;
+}
+
+Result<Counters> Lc3Vm::counters() {
+  return machine_->memory().read_value<Counters>(state_ + offsetof(State, counters));
+}
+
+Result<std::vector<std::byte>> Lc3Vm::save_state() {
+  std::vector<std::byte> state(sizeof(State));
+  WARMFORK_TRY(machine_->memory().read(state_, state));
+  return state;
+}
+
+Status Lc3Vm::restore_state(std::span<const std::byte> state) {
+  if (state.size() != sizeof(State))
+    return fail(ErrorKind::kUsage, "state of {} bytes, it has {}", state.size(), sizeof(State));
+  WARMFORK_TRY(machine_->memory().write(state_, state));
+  // The host's cursors go back with the machine: what was drained or fed after the checkpoint never happened.
+  std::memcpy(&input_head_, state.data() + offsetof(State, input) + offsetof(ByteRing<kInputCapacity>, head), 4);
+  std::memcpy(&output_tail_, state.data() + offsetof(State, output) + offsetof(ByteRing<kOutputCapacity>, tail), 4);
+  return {};
+}
+
+const char* describe(StopReason stop) {
+  switch (stop) {
+    case StopReason::kNone: return "not run";
+    case StopReason::kBudget: return "the instruction budget is used up";
+    case StopReason::kHalted: return "halted";
+    case StopReason::kInputNeeded: return "waits for input";
+    case StopReason::kInputExhausted: return "waits for input, and there is no more";
+    case StopReason::kOutputFull: return "waits for its output to be read";
+    case StopReason::kOutputPending: return "has shown something and looks for input";
+    case StopReason::kIdle: return "waits for input in a loop";
+    case StopReason::kBreakpoint: return "breakpoint";
+    case StopReason::kWatchpoint: return "watchpoint";
+    case StopReason::kUnhandledException: return "exception without a handler";
+    case StopReason::kUnhandledInterrupt: return "interrupt without a handler";
+    case StopReason::kUnhandledTrap: return "trap without a routine";
+  }
+  return "unknown";
+}
+
+const char* stop_name(StopReason stop) {
+  switch (stop) {
+    case StopReason::kNone: return "none";
+    case StopReason::kBudget: return "budget";
+    case StopReason::kHalted: return "halted";
+    case StopReason::kInputNeeded: return "input_needed";
+    case StopReason::kInputExhausted: return "input_exhausted";
+    case StopReason::kOutputFull: return "output_full";
+    case StopReason::kOutputPending: return "output_pending";
+    case StopReason::kIdle: return "idle";
+    case StopReason::kBreakpoint: return "breakpoint";
+    case StopReason::kWatchpoint: return "watchpoint";
+    case StopReason::kUnhandledException: return "unhandled_exception";
+    case StopReason::kUnhandledInterrupt: return "unhandled_interrupt";
+    case StopReason::kUnhandledTrap: return "unhandled_trap";
+  }
+  return "unknown";
+}
+
+}  // namespace warmfork::lc3

@@ -1,0 +1,116 @@
+// The host's handle on one LC-3 machine that runs inside a guest: load programs, run with exact budgets, feed and drain
+// the console, look at registers and memory. Typed vmcalls over a Machine; the only place that knows the guest's
+// protocol (include/warmfork/lc3/protocol.hpp).
+//
+// Everything the guest returns or leaves in its memory is hostile: results, cursors and lengths are copied once,
+// checked, and only then used; a guest that breaks the protocol ends with kGuestFault.
+//
+// Threads: one at a time; cancel() from any thread and from signal handlers.
+#pragma once
+
+#include "base/result.hpp"
+#include "lc3/asm/program.hpp"
+#include "machine/machine.hpp"
+#include "warmfork/lc3/protocol.hpp"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace warmfork::lc3 {
+
+enum class TrapMode : std::uint8_t { kNative, kOs };
+
+struct Lc3Options {
+  int edition = 3;                // 2 or 3
+  bool strict_privilege = false;  // raise the textbook's access-control exceptions
+  TrapMode traps = TrapMode::kNative;
+  bool load_os = true;                     // the project's own OS below x3000
+  bool supervisor_start = false;           // start in supervisor mode (programs that bring their own OS)
+  std::optional<std::uint64_t> randomise;  // fill memory and registers from this seed before loading
+  bool detect_idle = true;                 // stop a loop that provably only waits for input
+  bool stop_for_output = true;             // stop when input is polled while output waits
+};
+
+/// Registers of one moment.
+struct Registers {
+  std::array<std::uint16_t, 8> general{};
+  std::uint16_t pc = 0;
+  std::uint16_t psr = 0;
+  std::uint16_t saved_ssp = 0;
+  std::uint16_t saved_usp = 0;
+  std::uint16_t mcr = 0;
+  friend bool operator==(const Registers&, const Registers&) = default;
+};
+
+class Lc3Vm {
+ public:
+  /// Boots the guest program and powers the LC-3 on. Takes some hundred microseconds.
+  [[nodiscard]] static Result<std::unique_ptr<Lc3Vm>> create(const kvm::Kvm& kvm, const Lc3Options& options);
+
+  /// Power-on again, as new: memory, registers, devices, console, counters. Loads the OS if the options say so.
+  [[nodiscard]] Status power_on(const Lc3Options& options);
+
+  /// Loads all segments and sets the PC to the program's entry. Errors (kInput): a segment that reaches device space.
+  [[nodiscard]] Status load(const Program& program);
+
+  /// Runs exactly `budget` instructions unless something stops the machine before: see RunResult::stop.
+  [[nodiscard]] Result<RunResult> run(std::uint64_t budget, CallOptions call = {});
+
+  /// Runs up to `count` single instructions on the fast engine and returns the machine after each; see result() for
+  /// why there are fewer.
+  [[nodiscard]] Result<std::vector<TraceRecord>> trace(std::uint64_t count);
+
+  /// Gives input bytes to the console; returns how many found room (the rest is the caller's to give again).
+  [[nodiscard]] Result<std::size_t> feed(std::span<const std::uint8_t> bytes);
+  /// No more input will come after what has been fed.
+  [[nodiscard]] Status close_input();
+  /// Appends what the program has printed since the last time.
+  [[nodiscard]] Status drain(std::string& output);
+
+  [[nodiscard]] Result<Registers> registers();
+  [[nodiscard]] Status write_register(RegisterId id, std::uint16_t value);
+  /// `count` words from `address`, wrapping at xFFFF; device registers without side effects.
+  [[nodiscard]] Result<std::vector<std::uint16_t>> read_memory(std::uint16_t address, std::uint32_t count);
+  [[nodiscard]] Status write_memory(std::uint16_t address, std::span<const std::uint16_t> words);
+
+  /// Switches instrumentation: counting (runs become careful), or watch flags only, or off.
+  [[nodiscard]] Status instrument(InstrumentMode mode);
+  /// Sets WatchFlags for `count` addresses; needs instrumentation.
+  [[nodiscard]] Status watch(std::uint16_t address, std::uint32_t count, std::uint8_t flags);
+  /// A copy of the statistics; needs instrumentation. 1.6 MiB.
+  [[nodiscard]] Result<std::unique_ptr<Instrumentation>> statistics();
+  [[nodiscard]] Result<Counters> counters();
+
+  /// Everything that makes the LC-3: for checkpoints of the debugger.
+  [[nodiscard]] Result<std::vector<std::byte>> save_state();
+  [[nodiscard]] Status restore_state(std::span<const std::byte> state);
+
+  void cancel() { machine_->cancel(); }
+  [[nodiscard]] Machine& machine() { return *machine_; }
+
+ private:
+  enum class Call : std::uint8_t;
+  Lc3Vm() = default;
+  [[nodiscard]] Result<std::uint64_t> call(Call which, std::initializer_list<std::uint64_t> arguments = {},
+                                           CallOptions options = {});
+  [[nodiscard]] Result<Gva> put_words(std::span<const std::uint16_t> words);
+
+  std::unique_ptr<Machine> machine_;
+  std::array<Gva, 20> functions_{};
+  Gva state_{};
+  Gva instrumentation_{};
+  std::uint32_t input_head_ = 0;  // the host's own cursors: the copies in guest memory are for the guest
+  std::uint32_t output_tail_ = 0;
+};
+
+/// "halted", "budget used up", …: a stop reason for people.
+[[nodiscard]] const char* describe(StopReason stop);
+/// A stop reason as a stable word for machines: "halted", "budget", "input_needed", …
+[[nodiscard]] const char* stop_name(StopReason stop);
+
+}  // namespace warmfork::lc3

@@ -1,0 +1,6 @@
+; RTI in user mode.
+        .ORIG x3000
+        NOP
+        RTI
+        HALT
+        .END

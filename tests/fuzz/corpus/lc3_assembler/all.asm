@@ -1,0 +1,31 @@
+; every statement there is
+ .ORIG x3000
+MAIN: LEA R0, TEXT
+ PUTS
+ LD R1 COUNT
+LOOP ADD R1,R1,#-1
+ BRp LOOP
+ AND R2, R1, R0
+ NOT R2, R2
+ LDI R3, P
+ STI R3, P
+ LDR R4, R0, #1
+ STR R4, R0, #-1
+ ST R1, COUNT
+ JSR SUB
+ JSRR R5
+ JMP R5
+ TRAP x25
+SUB RET
+ RTI
+ NOP
+ GETC
+COUNT .FILL 10
+P .FILL TEXT
+TEXT .STRINGZ "a\n\e\"\\"
+ .BLKW 2
+ .END
+ .ORIG x4000
+ .FILL x-1
+ .FILL b101
+ .END

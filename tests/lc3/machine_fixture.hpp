@@ -1,0 +1,89 @@
+// A machine to test rules on, with either engine.
+#pragma once
+
+#include "lc3/core/engine.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <initializer_list>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace warmfork::lc3 {
+
+inline void PrintTo(StopReason reason, std::ostream* out) {
+  static constexpr const char* kNames[] = {
+      "none",           "budget", "halted",     "input needed", "input exhausted",     "output full",
+      "output pending", "idle",   "breakpoint", "watchpoint",   "unhandled exception", "unhandled interrupt",
+      "unhandled trap"};
+  static_assert(std::size(kNames) == kStopReasonCount);
+  *out << kNames[static_cast<std::uint32_t>(reason)];
+}
+
+enum class Engine { kFast, kCareful };
+
+inline std::string engine_name(const ::testing::TestParamInfo<Engine>& param) {
+  return param.param == Engine::kFast ? "fast" : "careful";
+}
+
+/// A machine with program space from x3000; both engines run it.
+class Machine {
+ public:
+  explicit Machine(Engine engine, std::uint32_t config = 0) : engine_(engine), state_(std::make_unique<State>()) {
+    initialise(*state_, config);
+  }
+
+  State& operator*() { return *state_; }
+  State* operator->() { return state_.get(); }
+  std::uint16_t& r(unsigned n) { return state_->registers[n]; }
+  std::uint16_t& at(std::uint16_t address) { return state_->memory[address]; }
+  std::uint16_t cc() { return psr(*state_) & 7; }
+
+  Machine& words(std::uint16_t origin, std::initializer_list<std::uint16_t> values) & {
+    EXPECT_TRUE(load(*state_, origin, values.begin(), values.size()));
+    return *this;
+  }
+  Machine words(std::uint16_t origin, std::initializer_list<std::uint16_t> values) && {
+    words(origin, values);
+    return std::move(*this);
+  }
+  const RunResult& run(std::uint64_t budget) {
+    return engine_ == Engine::kFast ? run_fast(*state_, budget) : run_careful(*state_, budget);
+  }
+  /// Runs the words at PC's address, one instruction each, and expects exactly that.
+  void step(std::uint64_t count = 1) {
+    const RunResult& result = run(count);
+    ASSERT_EQ(result.stop, StopReason::kBudget);
+    ASSERT_EQ(result.executed, count);
+  }
+  void feed(std::string_view text) {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
+    ASSERT_EQ(feed_input(*state_, bytes, static_cast<std::uint32_t>(text.size())), text.size());
+  }
+  std::string drain() {
+    std::string text(kOutputCapacity, '\0');
+    text.resize(drain_output(*state_, reinterpret_cast<std::uint8_t*>(text.data()), kOutputCapacity));
+    return text;
+  }
+  /// Leaves room for `room` characters in the output ring.
+  void fill_output(std::uint32_t room) { state_->output.head = state_->output.tail + kOutputCapacity - room; }
+
+ private:
+  Engine engine_;
+  std::unique_ptr<State> state_;
+};
+
+class EngineTest : public ::testing::TestWithParam<Engine> {
+ protected:
+  Machine machine(std::uint32_t config = 0) const { return Machine(GetParam(), config); }
+};
+
+#define WARMFORK_ON_BOTH_ENGINES(suite) \
+  INSTANTIATE_TEST_SUITE_P(Engines, suite, ::testing::Values(Engine::kFast, Engine::kCareful), engine_name)
+
+}  // namespace warmfork::lc3
