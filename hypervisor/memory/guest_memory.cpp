@@ -59,6 +59,9 @@ Status GuestMemory::zero(Gpa gpa, std::size_t size) {
   if (to == nullptr) {
     return fail(ErrorKind::kGuestFault, "guest-physical range {:#x} + {:#x} is not memory", gpa.value, size);
   }
+  if (gpa.value % kPage != 0 || size % kPage != 0) {
+    return fail(ErrorKind::kUsage, "guest-physical range {:#x} + {:#x} is not made of whole pages", gpa.value, size);
+  }
   // SAFETY: whole pages of a private anonymous mapping this object owns; the kernel replaces them by zero pages.
   if (::madvise(to, size, MADV_DONTNEED) != 0) return fail_errno("madvise of {} bytes", size);
   return {};
