@@ -204,6 +204,7 @@ struct Handlers {
     if (size == 0) return value(0);
     if ((protection & PROT_EXEC) != 0) return error(EACCES);
     if (!p.space_.is_window(Gva{address}, size)) return error(EACCES);
+    if (p.space_.heap().contains(Gva{address}) && !p.heap_.covers(address, size)) return error(ENOMEM);
     return p.space_.protect(Gva{address}, size, access_of(protection), p.vm_) ? value(0) : error(ENOMEM);
   }
 
