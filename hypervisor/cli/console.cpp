@@ -67,9 +67,10 @@ std::pair<int, int> choose_cpus() {
 
 bool use_colour() { return ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
 
+const char* error_prefix() { return use_colour() ? "\033[1;31mwarmfork:\033[0m" : "warmfork:"; }
+
 int report(const Error& error) {
-  const bool colour = use_colour();
-  fmt::print(stderr, "{}warmfork:{} {}\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", error.message);
+  fmt::print(stderr, "{} {}\n", error_prefix(), error.message);
   return exit_code(error.kind);
 }
 

@@ -18,6 +18,9 @@ int report(const Error& error);
 /// As report(), with the fault report of a machine that a fault has ended.
 int report(const Error& error, const Machine& machine);
 
+/// "warmfork:", in red where use_colour().
+[[nodiscard]] const char* error_prefix();
+
 /// True if standard error is a terminal that wants colours (NO_COLOR is not set).
 [[nodiscard]] bool use_colour();
 

@@ -36,6 +36,12 @@ std::uint64_t now_ns() {
           .count());
 }
 
+void wait_readable(int fd, const SignalWatch& signals, std::uint64_t deadline_ns) {
+  std::array<pollfd, 2> ready{pollfd{.fd = fd, .events = POLLIN, .revents = 0},
+                              pollfd{.fd = signals.fd(), .events = POLLIN, .revents = 0}};
+  ::poll(ready.data(), ready.size(), poll_timeout(deadline_ns));
+}
+
 InputSource::InputSource(int fd) : fd_(fd), terminal_(::isatty(fd) == 1) {}
 
 void InputSource::take(std::size_t count) {
@@ -154,12 +160,6 @@ Result<WriteEnd> Lc3Console::drain(std::uint64_t deadline_ns) {
   return output_.write(buffer_, deadline_ns, signals_);
 }
 
-void Lc3Console::wait_for_input(std::uint64_t deadline_ns) const {
-  std::array<pollfd, 2> ready{pollfd{.fd = input_.fd(), .events = POLLIN, .revents = 0},
-                              pollfd{.fd = signals_.fd(), .events = POLLIN, .revents = 0}};
-  ::poll(ready.data(), ready.size(), poll_timeout(deadline_ns));
-}
-
 std::uint64_t Lc3Console::next_slice() const {
   // While more input is pending here than the guest's ring holds, no slice may be long enough to use the ring up: what
   // the program sees at a poll must not depend on how fast this machine is.
@@ -190,7 +190,7 @@ Result<ConsoleRun> Lc3Console::run(std::uint64_t budget, std::uint64_t deadline_
     }
     WARMFORK_TRY_ASSIGN(const bool news, feed());
     if (waiting && !news && !closed_) {
-      wait_for_input(deadline_ns);
+      wait_readable(input_.fd(), signals_, deadline_ns);
       continue;
     }
     const std::uint64_t slice = std::min(next_slice(), budget - run.executed);

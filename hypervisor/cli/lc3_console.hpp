@@ -24,6 +24,9 @@ namespace warmfork::cli {
 inline constexpr std::uint64_t kNoDeadline = std::numeric_limits<std::uint64_t>::max();
 [[nodiscard]] std::uint64_t now_ns();
 
+/// Sleeps until `fd` can be read, a signal comes or the deadline passes (or for no reason). `fd` -1: never readable.
+void wait_readable(int fd, const SignalWatch& signals, std::uint64_t deadline_ns);
+
 /// Where characters for the LC-3 come from.
 class InputSource {
  public:
@@ -106,7 +109,6 @@ class Lc3Console {
   /// True if the guest has got something: characters, or the end of its input.
   [[nodiscard]] Result<bool> feed();
   [[nodiscard]] Result<WriteEnd> drain(std::uint64_t deadline_ns);
-  void wait_for_input(std::uint64_t deadline_ns) const;
   [[nodiscard]] std::uint64_t next_slice() const;
   void learn_speed(std::uint64_t executed, std::uint64_t took_ns);
 

@@ -13,5 +13,6 @@ struct Outcome {
 void add_bench(CLI::App& app, Outcome& outcome);
 void add_doctor(CLI::App& app, Outcome& outcome);
 void add_exec(CLI::App& app, Outcome& outcome);
+void add_run(CLI::App& app, Outcome& outcome);
 
 }  // namespace warmfork::cli
