@@ -118,6 +118,7 @@ WriteEnd OutputSink::write(std::string_view bytes, std::uint64_t deadline_ns, co
       errno_ = errno;
       return errno == EPIPE ? WriteEnd::kClosed : WriteEnd::kFailed;
     }
+    last_ = bytes[static_cast<std::size_t>(put) - 1];
     bytes.remove_prefix(static_cast<std::size_t>(put));
   }
   return WriteEnd::kWritten;

@@ -66,6 +66,8 @@ class OutputSink {
   /// fits.
   [[nodiscard]] WriteEnd write(std::string_view bytes, std::uint64_t deadline_ns, const SignalWatch& signals);
   [[nodiscard]] bool is_terminal() const { return terminal_; }
+  /// True after a character that is not the end of a line.
+  [[nodiscard]] bool in_line() const { return last_ != '\n'; }
   [[nodiscard]] const std::string& bytes() const { return bytes_; }
   [[nodiscard]] int last_errno() const { return errno_; }
 
@@ -75,6 +77,7 @@ class OutputSink {
   bool small_writes_ = false;  // a pipe: what fits PIPE_BUF cannot block after poll()
   std::size_t limit_ = 0;
   std::string bytes_;
+  char last_ = '\n';
   int errno_ = 0;
 };
 

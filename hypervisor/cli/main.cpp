@@ -34,7 +34,10 @@ int main(int argc, char** argv) {
       "5 guest fault · 6 budget or limit reached · 7 timeout · 8 input used up · 130 interrupted (128 + signal)\n"
       "141 standard output closed. exec ends with its program's own code.");
   Outcome outcome;
+  add_demo(app, outcome);
   add_run(app, outcome);
+  add_asm(app, outcome);
+  add_disasm(app, outcome);
   add_exec(app, outcome);
   add_doctor(app, outcome);
   add_bench(app, outcome);

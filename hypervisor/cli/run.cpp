@@ -116,7 +116,8 @@ void judge(Ending& outcome, const Lc3Places& places, std::uint16_t word, const P
   };
   const std::string at =
       fmt::format("at {}: {}", places.describe(outcome.registers.pc), places.instruction(word, outcome.registers.pc));
-  const std::string after = fmt::format("after {} instructions, {}", outcome.run.executed, at);
+  const std::string count = fmt::format("{} instruction{}", outcome.run.executed, outcome.run.executed == 1 ? "" : "s");
+  const std::string after = fmt::format("after {}, {}", count, at);
   switch (outcome.run.end) {
     case RunEnd::kTimeout: return say(kTimeoutEnd, "timeout", fmt::format("the timeout has passed {}", after));
     case RunEnd::kInterrupted: return say(128 + signals.signal(), "interrupted", fmt::format("interrupted {}", after));
@@ -132,8 +133,8 @@ void judge(Ending& outcome, const Lc3Places& places, std::uint16_t word, const P
   if (outcome.failure) {
     const Lc3Failure& failure = *outcome.failure;
     std::string message =
-        fmt::format("{} at {}: {} (x{:04X}), after {} instructions", failure.what, places.describe(failure.address),
-                    places.instruction(word, failure.address), word, outcome.run.executed);
+        fmt::format("{} at {}: {} (x{:04X}), after {}", failure.what, places.describe(failure.address),
+                    places.instruction(word, failure.address), word, count);
     if (!plan.machine.load_os) message += "; without the OS (--no-os) the program has to bring a routine for it";
     return say(kGuestError, stop == StopReason::kHalted ? "ended_by_os" : lc3::stop_name(stop), std::move(message));
   }
@@ -242,6 +243,8 @@ Result<int> run_checked(const Options& options) {
   if (options.json) print_json(outcome, sink, plan, places, vm->start_times(), load_ns);
   if (outcome.statistics && !options.json) print_statistics(outcome, places, vm->start_times(), load_ns);
   if (!outcome.message.empty() && !options.json) {
+    // On a terminal the message starts on a line of its own; what goes to standard output stays as it is.
+    if (sink.is_terminal() && sink.in_line() && ::isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\n");
     fmt::print(stderr, "{} {}\n{}", error_prefix(), outcome.message, registers_text(outcome.registers));
     if (plan.machine.randomise && !options.seed) {
       fmt::print(stderr, "  memory and registers were random: --seed {} gives the same again\n",
