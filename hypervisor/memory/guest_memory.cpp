@@ -7,6 +7,7 @@
 namespace warmfork {
 
 void copy_once(void* to, const void* from, std::size_t size) {
+  if (size == 0) return;  // either pointer may be null then, which memcpy forbids
   asm volatile("" : : "r"(from) : "memory");
   std::memcpy(to, from, size);
   asm volatile("" : : "r"(to) : "memory");
