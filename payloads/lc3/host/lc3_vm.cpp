@@ -103,7 +103,10 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
     WARMFORK_TRY(call(Call::kCaptureVectors));
   }
   if (options.supervisor_start) {
+    WARMFORK_TRY_ASSIGN(const Registers user, registers());
     WARMFORK_TRY(write_register(kRegisterPsr, kPsrZ));
+    WARMFORK_TRY(write_register(static_cast<RegisterId>(6), user.saved_ssp));  // R6 is the supervisor's stack pointer
+    WARMFORK_TRY(write_register(kRegisterUsp, user.general[6]));
   }
   return {};
 }
