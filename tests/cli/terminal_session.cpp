@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pty.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +16,21 @@
 
 namespace warmfork::test {
 namespace {
+
+// The master of a new pseudo terminal. Some containers come without a working /dev/ptmx: root mounts an instance of its
+// own, seen by this process only and gone with the descriptor.
+UniqueFd open_master() {
+  UniqueFd master(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC));
+  std::string directory = ::testing::TempDir() + "/warmfork-pts-XXXXXX";
+  if (master || ::mkdtemp(directory.data()) == nullptr) return master;
+  if (::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+      ::mount("devpts", directory.c_str(), "devpts", 0, "newinstance,ptmxmode=0666") == 0) {
+    master = UniqueFd(::open((directory + "/ptmx").c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    ::umount2(directory.c_str(), MNT_DETACH);
+  }
+  ::rmdir(directory.c_str());
+  return master;
+}
 
 // The session leader: a shell with one job. Never returns.
 [[noreturn]] void lead(char* const* argv, int events, int control) {
@@ -46,6 +63,8 @@ namespace {
 
 }  // namespace
 
+bool TerminalSession::available() { return static_cast<bool>(open_master()); }
+
 TerminalSession::TerminalSession(const Arguments& arguments) {
   std::vector<char*> argv;
   std::string binary = WARMFORK_BINARY;
@@ -56,10 +75,17 @@ TerminalSession::TerminalSession(const Arguments& arguments) {
   std::array<int, 2> events{};
   std::array<int, 2> control{};
   if (::pipe2(events.data(), O_CLOEXEC) != 0 || ::pipe2(control.data(), O_CLOEXEC) != 0) std::abort();
-  int master = -1;
-  leader_ = ::forkpty(&master, nullptr, nullptr, nullptr);
+  master_ = open_master();
+  const int unlock = 0;
+  if (::ioctl(master_.get(), TIOCSPTLCK, &unlock) != 0) std::abort();
+  const UniqueFd terminal(::ioctl(master_.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY));
+  leader_ = ::fork();
   if (leader_ == 0) {
     ::close(control[1]);
+    ::setsid();
+    ::ioctl(terminal.get(), TIOCSCTTY, 0);
+    for (int fd = 0; fd < 3; ++fd) ::dup2(terminal.get(), fd);
+    ::close(terminal.get());
     ::tcgetattr(STDIN_FILENO, &before_);
     before_.c_cc[VERASE] = 'Z' - '@' + 7;  // something that nobody would restore by chance
     before_.c_iflag |= IXANY;
@@ -67,8 +93,6 @@ TerminalSession::TerminalSession(const Arguments& arguments) {
     if (::write(events[1], &before_, sizeof before_) != sizeof before_) ::_exit(1);
     lead(argv.data(), events[1], control[0]);
   }
-  master_ = UniqueFd(master);
-  ::fcntl(master, F_SETFD, FD_CLOEXEC);
   ::close(events[1]);
   ::close(control[0]);
   events_ = UniqueFd(events[0]);

@@ -13,6 +13,9 @@ namespace warmfork::test {
 
 class TerminalSession {
  public:
+  /// False where there are no pseudo terminals.
+  [[nodiscard]] static bool available();
+
   explicit TerminalSession(const Arguments& arguments);
   ~TerminalSession();
   TerminalSession(const TerminalSession&) = delete;

@@ -52,7 +52,13 @@ READY   .STRINGZ "ready\n"
 
 constexpr std::string_view kHello = ".ORIG x3000\nLEA R0, T\nPUTS\nHALT\nT .STRINGZ \"hello\"\n.END\n";
 
-class TerminalTest : public CliKvmTest {};
+class TerminalTest : public CliKvmTest {
+ protected:
+  void SetUp() override {
+    CliKvmTest::SetUp();
+    if (!IsSkipped() && !TerminalSession::available()) GTEST_SKIP() << "no pseudo terminals here";
+  }
+};
 
 TEST_F(TerminalTest, KeysReachAPollingProgramAtOnce) {
   TerminalSession session({"run", file("game.asm", kGame)});
