@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <new>
 #include <system_error>
 
@@ -48,8 +49,13 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? kSuccess : kUsageError;
   } catch (const std::bad_alloc&) {
     return report({ErrorKind::kHost, "out of memory (is there a limit? see: ulimit -v)"});
-  } catch (const std::system_error& error) {  // a thread that could not be started
+  } catch (const std::system_error& error) {  // standard output, or a thread that could not be started
+    if (error.code() == std::errc::broken_pipe) return kOutputClosed;
+    if (error.code() == std::errc::resource_unavailable_try_again) {
+      return report({ErrorKind::kHost, "cannot start a thread: out of memory or processes (limits: ulimit -v, -u)"});
+    }
     return report({ErrorKind::kHost, error.what()});
   }
+  if (std::fflush(stdout) != 0) return report({ErrorKind::kHost, "standard output cannot be written"});
   return outcome.code;
 }

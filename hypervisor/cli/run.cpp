@@ -300,14 +300,18 @@ void add_run(CLI::App& app, Outcome& outcome) {
   verb->add_option("--start", options->start, "Mode at the start")
       ->check(CLI::IsMember({"user", "supervisor"}))
       ->capture_default_str();
-  verb->add_option("--budget", options->budget, "End after exactly this many instructions (1000, 10k, 2M, 1G; none)")
+  verb->add_option("--budget", options->budget,
+                   "End after exactly this many instructions (1000, 10k, 2M, 1G; default: no limit)")
       ->type_name("N");
-  verb->add_option("--timeout", options->timeout, "End after this time, waiting included (250ms, 2s, 1m; none)")
+  verb->add_option("--timeout", options->timeout,
+                   "End after this time, waiting included (250ms, 2s, 1m; default: none)")
       ->type_name("TIME");
   verb->add_option("--input", options->input,
-                   "Input from a file, all there from the start; - reads standard input to its end first")
+                   "Input from a file, all there from the start; - reads standard input to its end first (default:\n"
+                   "standard input, as it comes)")
       ->type_name("FILE");
-  verb->add_option("--seed", options->seed, "Fill memory and registers with the values of this seed first (zeros)")
+  verb->add_option("--seed", options->seed,
+                   "Fill memory and registers with the values of this seed first (default: zeros)")
       ->type_name("N");
   verb->add_flag("--randomize", options->randomize, "As --seed, with a seed that differs every time");
   verb->add_flag("--stats", options->stats, "Count instructions, branches, memory and registers; table at the end");

@@ -1,0 +1,90 @@
+// What a user can get wrong: each is one clear message on standard error and the documented exit code.
+#include "process.hpp"
+
+#include <gmock/gmock.h>
+
+namespace warmfork::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class BadInputTest : public CliTest {
+ protected:
+  static void expect(const Arguments& arguments, int code, const std::string& message) {
+    const Ended ended = run_cli(arguments);
+    EXPECT_EQ(ended.code, code) << ended.err;
+    EXPECT_THAT(ended.err, HasSubstr(message));
+    EXPECT_THAT(ended.out, IsEmpty());
+  }
+};
+
+constexpr std::string_view kHalt = ".ORIG x3000\nHALT\n.END\n";
+
+TEST_F(BadInputTest, Files) {
+  expect({"run", path("missing.asm")}, 3, "missing.asm: No such file or directory");
+  expect({"run", "/"}, 3, "expected .asm, .obj or .sym");
+  std::string folder = path("folder.asm");
+  ASSERT_EQ(std::system(("mkdir " + folder).c_str()), 0);
+  expect({"run", folder}, 3, "folder.asm: Is a directory");
+  expect({"run", file("program.txt", kHalt)}, 3, "the name ends in '.txt'");
+  expect({"run", file("empty.asm", "")}, 3, "empty.asm");
+  expect({"run", file("empty.obj", "")}, 3, "empty.obj");
+  expect({"run", file("odd.obj", std::string("\x30\x00\xF0\x25\x00", 5))}, 3, "odd.obj");
+  expect({"run", file("origin.obj", std::string("\x30\x00", 2))}, 3, "origin.obj");
+  expect({"run", file("truncated.obj", std::string("\x1c\x30\x15\xc0\x01\x01\x01\x00\x30", 9))}, 3, "truncated.obj");
+  expect({"run", file("a.asm", kHalt), file("b.asm", kHalt)}, 3, "overlap at x3000");
+  expect({"run", file("past.asm", ".ORIG xFFF0\n.BLKW 32\n.END\n")}, 3, "xFFFF");
+  expect({"run", file("names.sym", "// Symbol table\n//\tA  3000\n")}, 3, "symbols only");
+  expect({"run", file("bad.asm", ".ORIG x3000\nADD R0\nFOO BAR\n.END\n")}, 3, "bad.asm:2:");
+  expect({"asm", path("missing.asm")}, 3, "No such file");
+  expect({"disasm", path("missing.obj")}, 3, "No such file");
+}
+
+TEST_F(BadInputTest, Options) {
+  const std::string program = file("halt.asm", kHalt);
+  for (const char* value : {"x", "-1", "10q", "1e", "", "99999999999999999999999"}) {
+    if (*value != '\0') expect({"run", "--budget", value, program}, 2, "");
+    if (*value != '\0') expect({"run", "--timeout", value, program}, 2, "");
+  }
+  expect({"run", "--edition", "4", program}, 2, "--edition");
+  expect({"run", "--traps", "magic", program}, 2, "--traps");
+  expect({"run", "--privilege", "none", program}, 2, "--privilege");
+  expect({"run", "--start", "kernel", program}, 2, "--start");
+  expect({"run", "--seed", "abc", program}, 2, "--seed");
+  expect({"run"}, 2, "file");
+  expect({"run", "--frobnicate", program}, 2, "--frobnicate");
+  expect({"run", "--input", path("missing"), program}, 3, "missing: No such file");
+  expect({"disasm"}, 2, "give files, or --os");
+  expect({"asm", "--sym", path("x.sym"), "--no-sym", program}, 2, "--no-sym");
+  expect({}, 2, "subcommand");
+}
+
+TEST_F(BadInputTest, WithoutKvmEveryVerbThatNeedsItSaysSo) {
+  const std::string program = file("halt.asm", kHalt);
+  const std::string none = path("no-kvm");
+  for (const Arguments& verb : {Arguments{"run", program}, Arguments{"demo"}, Arguments{"doctor"}}) {
+    Arguments arguments{"--kvm", none};
+    arguments.insert(arguments.end(), verb.begin(), verb.end());
+    const Ended ended = run_cli(arguments);
+    EXPECT_EQ(ended.code, 4) << verb.front();
+    EXPECT_THAT(ended.err, HasSubstr("there is no KVM on this machine")) << verb.front();
+  }
+  const Ended device = run_cli({"run", "--kvm", "/dev/null", program});  // behind the verb, too
+  EXPECT_EQ(device.code, 4);
+  EXPECT_THAT(device.err, HasSubstr("/dev/null"));
+  EXPECT_THAT(run_cli({"--kvm", none, "demo"}).err, HasSubstr("warmfork asm"));  // what works all the same
+}
+
+TEST_F(BadInputTest, HelpTeachesAndSucceeds) {
+  for (const char* verb : {"run", "asm", "disasm", "demo"}) {
+    const Ended help = run_cli({verb, "--help"});
+    EXPECT_EQ(help.code, 0);
+    if (std::string(verb) != "demo") EXPECT_THAT(help.out, HasSubstr(std::string("  warmfork ") + verb));
+  }
+  EXPECT_THAT(run_cli({"--help"}).out, HasSubstr("Exit codes"));
+  EXPECT_THAT(run_cli({"run", "--help"}).out, HasSubstr("8 waits for input"));
+}
+
+}  // namespace
+}  // namespace warmfork::test
