@@ -42,9 +42,9 @@ function(warmfork_add_guest name)
   set_target_properties(${name} PROPERTIES WARMFORK_GUEST_ELF ${elf})
 endfunction()
 
-# warmfork_embed(TARGET SYMBOL FILE DEPENDENCY): a static library with the bytes of FILE as
-# `extern "C" const unsigned char SYMBOL_begin[], SYMBOL_end[]`.
-function(warmfork_embed target symbol file dependency)
+# warmfork_embed(TARGET SYMBOL FILE [DEPENDENCY]): a static library with the bytes of FILE, which the target DEPENDENCY
+# makes, as `extern "C" const unsigned char SYMBOL_begin[], SYMBOL_end[]`.
+function(warmfork_embed target symbol file)
   set(source ${CMAKE_CURRENT_BINARY_DIR}/${target}.S)
   file(CONFIGURE OUTPUT ${source} CONTENT ".section .rodata
 .balign 4096
@@ -56,6 +56,8 @@ function(warmfork_embed target symbol file dependency)
 " @ONLY)
   add_library(warmfork_${target} STATIC ${source})
   set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS ${file})
-  add_dependencies(warmfork_${target} ${dependency})
+  if(ARGN)
+    add_dependencies(warmfork_${target} ${ARGN})
+  endif()
   add_library(warmfork::${target} ALIAS warmfork_${target})
 endfunction()

@@ -27,7 +27,7 @@ struct Options {
 };
 
 int run(const Options& options) {
-  const auto kvm = kvm::Kvm::open();
+  const auto kvm = open_kvm();
   if (!kvm) return report(kvm.error());
   const auto backend = probe_backend(*kvm);
   if (!backend) return report(backend.error());

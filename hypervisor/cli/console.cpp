@@ -67,9 +67,10 @@ std::pair<int, int> choose_cpus() {
 
 bool use_colour() { return ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
 
+const char* error_prefix() { return use_colour() ? "\033[1;31mwarmfork:\033[0m" : "warmfork:"; }
+
 int report(const Error& error) {
-  const bool colour = use_colour();
-  fmt::print(stderr, "{}warmfork:{} {}\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", error.message);
+  fmt::print(stderr, "{} {}\n", error_prefix(), error.message);
   return exit_code(error.kind);
 }
 
@@ -79,6 +80,13 @@ int report(const Error& error, const Machine& machine) {
   return code;
 }
 
+std::string& kvm_device() {
+  static std::string device = "/dev/kvm";
+  return device;
+}
+
+Result<kvm::Kvm> open_kvm() { return kvm::Kvm::open(kvm_device()); }
+
 Result<std::uint64_t> parse_duration(std::string_view text) {
   static constexpr Unit kUnits[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"", 1e9}};
   return parse_with_units(text, kUnits, "duration (examples: 250ms, 2s, 1.5m)");
@@ -87,6 +95,14 @@ Result<std::uint64_t> parse_duration(std::string_view text) {
 Result<std::uint64_t> parse_size(std::string_view text) {
   static constexpr Unit kUnits[] = {{"", 1}, {"K", 1024}, {"M", 1048576}, {"G", 1073741824}};
   return parse_with_units(text, kUnits, "size (examples: 4096, 128K, 64M, 1G)");
+}
+
+Result<std::uint64_t> parse_count(std::string_view text) {
+  std::uint64_t whole = 0;  // exact also beyond what a double holds
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
+  if (error == std::errc{} && end == text.data() + text.size()) return whole;
+  static constexpr Unit kUnits[] = {{"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}};
+  return parse_with_units(text, kUnits, "number of instructions (examples: 1000, 10k, 2M, 1G)");
 }
 
 InterruptGuard::InterruptGuard(Machine& machine) {

@@ -18,14 +18,24 @@ int report(const Error& error);
 /// As report(), with the fault report of a machine that a fault has ended.
 int report(const Error& error, const Machine& machine);
 
+/// "warmfork:", in red where use_colour().
+[[nodiscard]] const char* error_prefix();
+
 /// True if standard error is a terminal that wants colours (NO_COLOR is not set).
 [[nodiscard]] bool use_colour();
+
+/// The device that open_kvm() opens: /dev/kvm, or what --kvm says.
+[[nodiscard]] std::string& kvm_device();
+[[nodiscard]] Result<kvm::Kvm> open_kvm();
 
 /// "250ms", "2s", "1.5m", "800us", or plain seconds -> nanoseconds. Errors (kUsage) name the text.
 [[nodiscard]] Result<std::uint64_t> parse_duration(std::string_view text);
 
 /// "64M", "1G", "4096", "128K" -> bytes.
 [[nodiscard]] Result<std::uint64_t> parse_size(std::string_view text);
+
+/// An instruction count: "1000", "10k", "2M", "1.5G" in powers of ten.
+[[nodiscard]] Result<std::uint64_t> parse_count(std::string_view text);
 
 /// Two of the CPUs this process may use: the last for measuring (interrupts tend to go to the first), the first for the
 /// partner of two-thread figures. The same twice if there is only one.

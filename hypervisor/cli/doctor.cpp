@@ -63,7 +63,7 @@ void print_json(const BackendInfo& info, const std::vector<bench::Figure>& floor
 }
 
 int run(bool json) {
-  const auto kvm = kvm::Kvm::open();
+  const auto kvm = open_kvm();
   if (!kvm) return report(kvm.error());
   const auto info = probe_backend(*kvm);
   if (!info) return report(info.error());

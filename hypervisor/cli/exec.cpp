@@ -46,7 +46,7 @@ int run(const Options& options) {
   }
   const auto elf = read_file(options.program, kMaxProgramBytes);
   if (!elf) return report(elf.error());
-  const auto kvm = kvm::Kvm::open();
+  const auto kvm = open_kvm();
   if (!kvm) return report(kvm.error());
 
   HostStdio io;

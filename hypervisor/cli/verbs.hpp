@@ -10,8 +10,12 @@ struct Outcome {
   int code = 0;
 };
 
+void add_asm(CLI::App& app, Outcome& outcome);
 void add_bench(CLI::App& app, Outcome& outcome);
+void add_demo(CLI::App& app, Outcome& outcome);
+void add_disasm(CLI::App& app, Outcome& outcome);
 void add_doctor(CLI::App& app, Outcome& outcome);
 void add_exec(CLI::App& app, Outcome& outcome);
+void add_run(CLI::App& app, Outcome& outcome);
 
 }  // namespace warmfork::cli

@@ -3,7 +3,9 @@
 #include "lc3/os/os_image.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <utility>
 
 extern "C" const unsigned char warmfork_lc3_guest_begin[];
 extern "C" const unsigned char warmfork_lc3_guest_end[];
@@ -56,13 +58,20 @@ Failure broken_protocol(const std::string& what) { return fail(ErrorKind::kGuest
 Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Options& options) {
   static_assert(kCallNames.size() == static_cast<std::size_t>(Call::kCount));
   std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
+  auto before = std::chrono::steady_clock::now();
+  const auto lap_ns = [&before] {
+    const auto now = std::chrono::steady_clock::now();
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds(now - std::exchange(before, now)).count());
+  };
   const auto elf = std::as_bytes(std::span(warmfork_lc3_guest_begin, warmfork_lc3_guest_end));
   WARMFORK_TRY_ASSIGN(
       vm->machine_,
       Machine::create(kvm, elf, "lc3_guest",
                       {.memory_bytes = kMemoryBytes, .stack_bytes = kStackBytes, .call_area_bytes = kCallAreaBytes}));
+  vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
   if (booted.exit_code) return broken_protocol(fmt::format("exited with code {} at boot", *booted.exit_code));
+  vm->start_times_.boot_ns = lap_ns();
   for (std::size_t i = 0; i < kCallNames.size(); ++i) {
     WARMFORK_TRY_ASSIGN(vm->functions_[i], vm->machine_->find_vmcall(kCallNames[i]));
   }
@@ -72,6 +81,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
   }
   vm->state_ = Gva{state};
   WARMFORK_TRY(vm->power_on(options));
+  vm->start_times_.power_on_ns = lap_ns();
   return vm;
 }
 

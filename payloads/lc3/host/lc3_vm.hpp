@@ -47,6 +47,13 @@ struct Registers {
   friend bool operator==(const Registers&, const Registers&) = default;
 };
 
+/// Where the time of create() went.
+struct StartTimes {
+  std::uint64_t construct_ns = 0;  // the KVM machine, its memory, the program in it
+  std::uint64_t boot_ns = 0;       // until it waits for vmcalls
+  std::uint64_t power_on_ns = 0;   // the LC-3 set up, its OS loaded
+};
+
 class Lc3Vm {
  public:
   /// Boots the guest program and powers the LC-3 on. Takes some hundred microseconds.
@@ -90,6 +97,8 @@ class Lc3Vm {
   [[nodiscard]] Result<std::vector<std::byte>> save_state();
   [[nodiscard]] Status restore_state(std::span<const std::byte> state);
 
+  [[nodiscard]] const StartTimes& start_times() const { return start_times_; }
+
   void cancel() { machine_->cancel(); }
   [[nodiscard]] Machine& machine() { return *machine_; }
 
@@ -101,6 +110,7 @@ class Lc3Vm {
   [[nodiscard]] Result<Gva> put_words(std::span<const std::uint16_t> words);
 
   std::unique_ptr<Machine> machine_;
+  StartTimes start_times_;
   std::array<Gva, 20> functions_{};
   Gva state_{};
   Gva instrumentation_{};
