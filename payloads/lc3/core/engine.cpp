@@ -167,9 +167,10 @@ std::uint64_t trace(State& state, std::uint64_t count, TraceRecord* records) {
     TraceRecord& record = records[i];
     record.address = address;
     record.word = word;
-    record.entered = static_cast<std::uint16_t>((state.counters.interrupts != before.interrupts ? kEnteredInterrupt : 0) |
-                                                (state.counters.exceptions != before.exceptions ? kEnteredException : 0) |
-                                                (state.counters.os_traps != before.os_traps ? kEnteredTrap : 0));
+    record.entered =
+        static_cast<std::uint16_t>((state.counters.interrupts != before.interrupts ? kEnteredInterrupt : 0) |
+                                   (state.counters.exceptions != before.exceptions ? kEnteredException : 0) |
+                                   (state.counters.os_traps != before.os_traps ? kEnteredTrap : 0));
     record.reserved = 0;
     for (unsigned r = 0; r < 8; ++r) record.registers[r] = state.registers[r];
     record.pc = state.pc;

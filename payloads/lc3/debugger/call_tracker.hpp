@@ -1,9 +1,9 @@
 // Follows calls and returns through trace records, for `next` and `finish`: a shadow stack of return addresses that
 // begins empty in the routine where tracking begins. Plain values; copies are snapshots.
 //
-// A call is JSR, JSRR, a TRAP that went through the vector table, an exception or an interrupt. A return is RTI, any JMP
-// to the return address of a frame (which also leaves the frames above it: long jumps), or RET to anywhere else, which
-// routines do that skip data behind the call.
+// A call is JSR, JSRR, a TRAP that went through the vector table, an exception or an interrupt. A return is RTI, any
+// JMP to the return address of a frame (which also leaves the frames above it: long jumps), or RET to anywhere else,
+// which routines do that skip data behind the call.
 #pragma once
 
 #include "lc3/asm/program.hpp"

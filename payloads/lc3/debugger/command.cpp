@@ -13,7 +13,8 @@ constexpr VerbInfo kVerbs[] = {
     {Verb::kStep, "step", "s", "[N]", "execute one instruction, or N",
      "Goes into subroutines and trap routines. Stops early at break- and watchpoints.", true},
     {Verb::kNext, "next", "n", "[N]", "as step, but over subroutines and trap routines",
-     "JSR, JSRR, TRAP and interrupts run until they have returned; recursion is told apart by following every call and\n"
+     "JSR, JSRR, TRAP and interrupts run until they have returned; recursion is told apart by following every call "
+     "and\n"
      "return.",
      true},
     {Verb::kFinish, "finish", "fin", "", "run until the current subroutine or trap routine returns",
@@ -26,7 +27,8 @@ constexpr VerbInfo kVerbs[] = {
      "The input of --input is given again. Break- and watchpoints stay.", false},
     {Verb::kBack, "back", "b- bs back-step", "[N]", "undo one instruction, or N",
      "Exact: memory, registers, devices, input and output are what they were. Output that has been shown stays on the\n"
-     "screen; `output` shows what the program has printed up to here. What was typed and set later happens again at its\n"
+     "screen; `output` shows what the program has printed up to here. What was typed and set later happens again at "
+     "its\n"
      "instruction count when the program runs again, unless you type or set something else.",
      true},
     {Verb::kReverseContinue, "reverse-continue", "rc", "", "back to the last place where a point would have stopped",
@@ -60,11 +62,11 @@ constexpr VerbInfo kVerbs[] = {
     {Verb::kSet, "set", "", "REGISTER|mem[ADDRESS] = EXPRESSION", "change a register or a word of memory",
      "  set R0 = #10\n  set mem[COUNT] = mem[COUNT] + 1\n  set PC = LOOP\n  set Z = 1", false},
     {Verb::kRegisters, "registers", "reg", "", "show all registers", "", false},
-    {Verb::kMemory, "memory", "x mem", "PLACE [COUNT]", "show words of memory",
-     "  memory TABLE 16\n  memory R6 - 4 8", true},
-    {Verb::kStack, "stack", "", "[COUNT]", "show the words at R6", "", false},
-    {Verb::kDisassemble, "disassemble", "dis", "[PLACE] [COUNT]", "show instructions", "Without a place: around the PC.",
+    {Verb::kMemory, "memory", "x mem", "PLACE [COUNT]", "show words of memory", "  memory TABLE 16\n  memory R6 - 4 8",
      true},
+    {Verb::kStack, "stack", "", "[COUNT]", "show the words at R6", "", false},
+    {Verb::kDisassemble, "disassemble", "dis", "[PLACE] [COUNT]", "show instructions",
+     "Without a place: around the PC.", true},
     {Verb::kList, "list", "l", "[PLACE]", "show source lines around a place", "", false},
     {Verb::kInfo, "info", "i", "breakpoints|symbols [TEXT]|devices|history|registers", "show what there is", "", false},
     {Verb::kOutput, "output", "", "", "show what the program has printed up to here", "", false},
@@ -227,8 +229,7 @@ class CommandParser {
       case Verb::kContinue:
       case Verb::kBack:
       case Verb::kStack:
-      case Verb::kGoto:
-        return rest.empty() && info.verb != Verb::kGoto ? Status{} : count(rest);
+      case Verb::kGoto: return rest.empty() && info.verb != Verb::kGoto ? Status{} : count(rest);
       case Verb::kBreak:
       case Verb::kTemporaryBreak:
       case Verb::kWatch:
@@ -251,9 +252,7 @@ class CommandParser {
       case Verb::kEnable:
       case Verb::kDisable: return rest.empty() ? Status{} : number(rest);
       case Verb::kIgnore: WARMFORK_TRY(number(take_word(rest))); return count(rest);
-      case Verb::kCondition:
-        WARMFORK_TRY(number(take_word(rest)));
-        return rest.empty() ? Status{} : condition(rest);
+      case Verb::kCondition: WARMFORK_TRY(number(take_word(rest))); return rest.empty() ? Status{} : condition(rest);
       case Verb::kSet: return assignment(rest);
       case Verb::kInput: {
         if (rest.empty()) return fail(ErrorKind::kUsage, "input: \"TEXT\"");
@@ -316,8 +315,9 @@ Result<std::uint16_t> address_of_line(const Program& program, std::string_view f
   for (const SourceLine& candidate : program.lines) {
     if (candidate.file >= program.files.size()) continue;
     const std::string_view name = program.files[candidate.file];
-    const bool same = file.empty() ? candidate.file == program.segments.front().file
-                                   : name == file || (name.ends_with(file) && name[name.size() - file.size() - 1] == '/');
+    const bool same = file.empty()
+                          ? candidate.file == program.segments.front().file
+                          : name == file || (name.ends_with(file) && name[name.size() - file.size() - 1] == '/');
     if (!same) continue;
     file_known = true;
     if (candidate.line < line || candidate.line == 0 || candidate.word_count == 0) continue;

@@ -13,10 +13,40 @@
 namespace warmfork::lc3 {
 
 enum class Verb : std::uint8_t {
-  kStep, kNext, kFinish, kContinue, kUntil, kRun, kRestart, kBack, kReverseContinue, kGoto,
-  kBreak, kTemporaryBreak, kWatch, kReadWatch, kAccessWatch, kDelete, kEnable, kDisable, kIgnore, kCondition,
-  kPrint, kSet, kRegisters, kMemory, kStack, kDisassemble, kList, kInfo, kOutput, kInput, kType, kEndInput,
-  kHelp, kQuit,
+  kStep,
+  kNext,
+  kFinish,
+  kContinue,
+  kUntil,
+  kRun,
+  kRestart,
+  kBack,
+  kReverseContinue,
+  kGoto,
+  kBreak,
+  kTemporaryBreak,
+  kWatch,
+  kReadWatch,
+  kAccessWatch,
+  kDelete,
+  kEnable,
+  kDisable,
+  kIgnore,
+  kCondition,
+  kPrint,
+  kSet,
+  kRegisters,
+  kMemory,
+  kStack,
+  kDisassemble,
+  kList,
+  kInfo,
+  kOutput,
+  kInput,
+  kType,
+  kEndInput,
+  kHelp,
+  kQuit,
 };
 
 struct VerbInfo {
@@ -37,13 +67,13 @@ inline constexpr std::size_t kMaxCommandLength = 4096;
 
 struct Command {
   Verb verb{};
-  std::optional<std::uint64_t> count;     // how often, how many, a number of instructions
-  std::optional<int> number;              // of a point
-  std::optional<Expression> target;       // address, value or what to change; a line of a file has become its address
+  std::optional<std::uint64_t> count;  // how often, how many, a number of instructions
+  std::optional<int> number;           // of a point
+  std::optional<Expression> target;    // address, value or what to change; a line of a file has become its address
   std::string target_text;
-  std::optional<Expression> value;        // set
+  std::optional<Expression> value;  // set
   std::optional<Expression> condition;
-  std::string text;                       // input, info, help
+  std::string text;  // input, info, help
 };
 
 /// The error (kUsage) says what was expected, with a caret where that helps. A line of blanks or a comment (#, ;) gives

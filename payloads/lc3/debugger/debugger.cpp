@@ -217,18 +217,18 @@ Status Debugger::restore(const Checkpoint& checkpoint) {
 }
 
 std::size_t Debugger::checkpoint_before(Position position) const {
-  const auto after = std::upper_bound(
-      checkpoints_.begin(), checkpoints_.end(), position,
-      [](Position a, const Checkpoint& checkpoint) { return a < checkpoint.ledger.position; });
+  const auto after =
+      std::upper_bound(checkpoints_.begin(), checkpoints_.end(), position,
+                       [](Position a, const Checkpoint& checkpoint) { return a < checkpoint.ledger.position; });
   return after == checkpoints_.begin() ? 0 : static_cast<std::size_t>(after - checkpoints_.begin()) - 1;
 }
 
 Status Debugger::keep_checkpoint() {
   if (attempted_) return {};  // not a state that running to this position gives
   WARMFORK_TRY_ASSIGN(Checkpoint checkpoint, take());
-  const auto place = std::lower_bound(
-      checkpoints_.begin(), checkpoints_.end(), position_,
-      [](const Checkpoint& other, Position position) { return other.ledger.position < position; });
+  const auto place =
+      std::lower_bound(checkpoints_.begin(), checkpoints_.end(), position_,
+                       [](const Checkpoint& other, Position position) { return other.ledger.position < position; });
   if (place != checkpoints_.end() && place->ledger.position == position_) return {};
   checkpoints_.insert(place, std::move(checkpoint));
   if (checkpoints_.size() > options_.most_checkpoints) thin_checkpoints();
@@ -614,8 +614,7 @@ Result<Halt> Debugger::travel(Position target, bool exact_interrupts) {
     WARMFORK_TRY(absorb_events());
     Halt halt;
     if (target.instructions > position_.instructions + 2 * kNear) {
-      WARMFORK_TRY_ASSIGN(
-          halt, move({.limit = target.instructions - kNear, .use_points = false, .idle_stops = false}));
+      WARMFORK_TRY_ASSIGN(halt, move({.limit = target.instructions - kNear, .use_points = false, .idle_stops = false}));
       if (halt.kind != HaltKind::kDone) return halt;
       WARMFORK_TRY(keep_checkpoint());
     }

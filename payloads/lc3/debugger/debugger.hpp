@@ -1,5 +1,5 @@
-// The debugger's engine: one LC-3 guest that can be run forwards and backwards, with break- and watchpoints. No terminal,
-// no text commands (session.hpp has those).
+// The debugger's engine: one LC-3 guest that can be run forwards and backwards, with break- and watchpoints. No
+// terminal, no text commands (session.hpp has those).
 //
 // Time is counted in executed instructions. A Position also counts interrupts taken, because taking one is no
 // instruction: a breakpoint on an interrupt routine stops between the two.
@@ -83,11 +83,11 @@ struct Halt {
 
 struct DebuggerOptions {
   Lc3Options machine;  // stop_for_output is overruled: the debugger drains the console itself
-  std::string input;  // typed before the program starts
+  std::string input;   // typed before the program starts
   std::uint64_t checkpoint_interval = 1'000'000;
-  std::size_t most_checkpoints = 64;               // 164 KiB each
+  std::size_t most_checkpoints = 64;                     // 164 KiB each
   std::size_t most_output_bytes = std::size_t{1} << 20;  // of output that can be shown again
-  std::function<void(std::string_view)> on_output;  // what a forward movement prints, as it comes
+  std::function<void(std::string_view)> on_output;       // what a forward movement prints, as it comes
 };
 
 class Debugger : public ExpressionContext {
@@ -224,14 +224,14 @@ class Debugger : public ExpressionContext {
   std::size_t available_ = 0, fed_ = 0, consumed_ = 0;
   bool closed_ = false, close_given_ = false;
   std::string output_;
-  std::uint64_t output_begin_ = 0;  // output before output_[0]
-  bool silent_ = false;             // replaying: on_output is not called
+  std::uint64_t output_begin_ = 0;       // output before output_[0]
+  bool silent_ = false;                  // replaying: on_output is not called
   std::vector<Checkpoint> checkpoints_;  // by position; the first is the beginning
 
   std::vector<Point> points_;
   int last_number_ = 0;
-  std::map<std::uint16_t, std::uint8_t> armed_;        // flags in the guest
-  std::map<int, std::uint16_t> watched_;               // point number -> last value seen
+  std::map<std::uint16_t, std::uint8_t> armed_;  // flags in the guest
+  std::map<int, std::uint16_t> watched_;         // point number -> last value seen
 };
 
 }  // namespace warmfork::lc3

@@ -144,8 +144,8 @@ class ExpressionParser {
 
   Result<Index> unary_inner() {
     skip_blanks();
-    for (const auto [c, op] : {std::pair('-', Operator::kNegate), std::pair('~', Operator::kComplement),
-                               std::pair('!', Operator::kNot)}) {
+    for (const auto [c, op] :
+         {std::pair('-', Operator::kNegate), std::pair('~', Operator::kComplement), std::pair('!', Operator::kNot)}) {
       if (!take(c)) continue;
       WARMFORK_TRY_ASSIGN(const Index operand, unary());
       return add({.op = op, .left = operand});

@@ -232,8 +232,9 @@ Status Session::show_halt(const Halt& halt) {
   for (const PointHit& hit : halt.hits) {
     // A temporary point is gone already.
     const Point* point = debugger_.find_point(hit.number);
-    const std::string name = point == nullptr ? fmt::format("temporary breakpoint {}", hit.number)
-                                              : fmt::format("{} {}: {}", kind_name(point->kind), hit.number, point->where);
+    const std::string name = point == nullptr
+                                 ? fmt::format("temporary breakpoint {}", hit.number)
+                                 : fmt::format("{} {}: {}", kind_name(point->kind), hit.number, point->where);
     if (hit.access == 0) {
       say("* {}", name);
     } else if (hit.before) {
@@ -291,8 +292,8 @@ std::string Session::describe_point(const Point& point) const {
   if (point.kind != Point::Kind::kRegister) {
     text += fmt::format("  x{:04X}", point.address);
     if (const SourceLine* line = source_at(point.address); line != nullptr && line->line > 0) {
-      text += fmt::format(
-          "  {}:{}", std::filesystem::path(debugger_.program().files[line->file]).filename().string(), line->line);
+      text += fmt::format("  {}:{}", std::filesystem::path(debugger_.program().files[line->file]).filename().string(),
+                          line->line);
     }
   }
   if (point.condition) text += fmt::format("  if {}", point.condition->text());

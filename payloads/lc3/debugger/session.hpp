@@ -58,8 +58,8 @@ class Session {
   }
 
   Debugger& debugger_;
-  std::vector<Symbol> symbols_;                          // of the program, then of the OS
-  std::map<std::uint16_t, std::string> label_at_;        // the first label of each address
+  std::vector<Symbol> symbols_;                           // of the program, then of the OS
+  std::map<std::uint16_t, std::string> label_at_;         // the first label of each address
   std::map<std::uint16_t, const SourceLine*> source_at_;  // by first address
   LabelLookup labels_;
   Reply reply_;
