@@ -453,6 +453,57 @@ TEST_F(DebuggerTest, InterruptStopsALongRun) {
   EXPECT_GT(at(), 0u);
 }
 
+TEST_F(DebuggerTest, HitsBackwardsAreTheHitsForwards) {
+  struct Case {
+    const char* file;
+    const char* input;
+    TrapMode traps;
+    std::vector<const char*> breaks, writes;
+    std::optional<Name> name;
+  };
+  const std::vector<Case> cases = {
+      {"hanoi.asm", nullptr, TrapMode::kNative, {"HANOI"}, {"MOVES"}, Name::kR6},
+      {"keyboard_interrupt.asm", "keyboard_interrupt.in", TrapMode::kNative, {"HANDLER", "WAIT"}, {"FREE"}, {}},
+      {"keyboard_interrupt.asm", "keyboard_interrupt.in", TrapMode::kOs, {"HANDLER"}, {}, Name::kR4},
+      {"calculator.asm", "calculator.in", TrapMode::kOs, {"READ"}, {}, Name::kPsr},
+  };
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.file);
+    auto program = load_program(std::vector{test_data(std::string("lc3_programs/") + one.file)});
+    ASSERT_TRUE(program) << program.error().message;
+    DebuggerOptions options;
+    options.machine.traps = one.traps;
+    options.checkpoint_interval = 37;
+    options.most_checkpoints = 8;
+    if (one.input != nullptr) {
+      const auto bytes = read_file(test_data(std::string("lc3_programs/") + one.input), 1 << 20);
+      ASSERT_TRUE(bytes);
+      options.input.assign(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+    }
+    start(*program, options);
+    for (const char* label : one.breaks) add(Point::Kind::kBreak, label);
+    for (const char* label : one.writes) add(Point::Kind::kWrite, label);
+    if (one.name) add(*one.name);
+    std::vector<Position> hits;
+    const std::uint64_t most = 8 + scaled(40);
+    while (hits.size() < most && get(d_->resume()).kind == HaltKind::kPoint) hits.push_back(d_->position());
+    ASSERT_GE(hits.size(), 3u);
+    EXPECT_LE(d_->checkpoint_count(), 8u);
+    get(d_->step(1));
+    while (!hits.empty()) {
+      if (d_->position() == hits.back()) {  // the last step was itself a hit, or the program had ended
+        hits.pop_back();
+        continue;
+      }
+      ASSERT_EQ(get(d_->resume_back()).kind, HaltKind::kPoint);
+      if (d_->position() > hits.back()) continue;  // of the one step beyond
+      ASSERT_EQ(d_->position(), hits.back()) << d_->position().instructions << "/" << d_->position().interrupts
+                                             << " for " << hits.back().instructions << "/" << hits.back().interrupts;
+    }
+    EXPECT_EQ(get(d_->resume_back()).kind, HaltKind::kBeginning);
+  }
+}
+
 /// What a machine that has never been debugged is after the same events and as many instructions.
 struct Model {
   struct Event {
