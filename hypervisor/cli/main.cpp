@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   Outcome outcome;
   add_demo(app, outcome);
   add_run(app, outcome);
+  add_debug(app, outcome);
   add_asm(app, outcome);
   add_disasm(app, outcome);
   add_exec(app, outcome);

@@ -115,6 +115,9 @@ TEST_F(Lc3Guest, TraceReachesTheHostThroughTheCallArea) {
   ASSERT_TRUE(second);
   EXPECT_EQ(second->registers[1], 1);
   EXPECT_EQ(second->pc, 0x3002);
+  EXPECT_EQ(second->address, 0x3001);
+  EXPECT_EQ(second->word, 0x1261);
+  EXPECT_EQ(second->entered, 0);
 }
 
 // A guest that lies in everything: each answer is an error or a value within its bounds; nothing crashes or hangs.

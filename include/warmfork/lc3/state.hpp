@@ -167,15 +167,26 @@ static_assert(offsetof(State, input) == WARMFORK_LC3_INPUT && offsetof(State, ou
 static_assert(offsetof(State, guard_low) == 0x8000 && offsetof(State, memory) == WARMFORK_LC3_MEMORY);
 static_assert(offsetof(State, guard_high) == WARMFORK_LC3_MEMORY + 2 * kMemoryWords);
 
-/// One record of lc3_trace: the machine after one instruction.
+/// What happened before and in a traced instruction besides itself.
+enum TraceFlag : std::uint16_t {
+  kEnteredInterrupt = 1,  // the keyboard interrupt was taken first: `address` is its routine's first instruction
+  kEnteredException = 2,  // the instruction raised an exception
+  kEnteredTrap = 4,       // a TRAP that went through the vector table
+};
+
+/// One record of lc3_trace: the machine after one instruction, and which instruction that was.
 struct TraceRecord {
   std::uint16_t registers[8];
   std::uint16_t pc;
   std::uint16_t psr;
   std::uint16_t saved_ssp;
   std::uint16_t saved_usp;
+  std::uint16_t address;  // of the instruction executed
+  std::uint16_t word;     // the instruction itself
+  std::uint16_t entered;  // of TraceFlag
+  std::uint16_t reserved;
 };
-static_assert(sizeof(TraceRecord) == 24);
+static_assert(sizeof(TraceRecord) == 32);
 
 /// Per-address flags of the debugger.
 enum WatchFlag : std::uint8_t { kBreakExecute = 1, kWatchRead = 2, kWatchWrite = 4 };

@@ -95,6 +95,7 @@ StopReason careful_loop(State& state, Hooks& hooks, std::uint64_t& remaining) {
       const StepOutcome out = Step<Hooks>(state, hooks).interrupt();
       if (out.stop != StopReason::kNone) return out.stop;
       if (hooks.fired()) return StopReason::kWatchpoint;
+      hooks.arm();  // the PC is no longer where the run began
     }
     if (hooks.stops_before(state.pc)) return StopReason::kBreakpoint;
     hooks.arm();
@@ -157,9 +158,20 @@ const RunResult& run(State& state, std::uint64_t budget, Instrumentation* instru
 
 std::uint64_t trace(State& state, std::uint64_t count, TraceRecord* records) {
   for (std::uint64_t i = 0; i < count; ++i) {
+    const Counters before = state.counters;
+    const std::uint16_t address =
+        interrupt_pending(state) ? state.memory[kInterruptTable + kKeyboardInterrupt] : state.pc;
+    const std::uint16_t word = peek(state, address);
     const RunResult& result = run(state, 1);
     if (result.executed == 0) return i;
     TraceRecord& record = records[i];
+    record.address = address;
+    record.word = word;
+    record.entered =
+        static_cast<std::uint16_t>((state.counters.interrupts != before.interrupts ? kEnteredInterrupt : 0) |
+                                   (state.counters.exceptions != before.exceptions ? kEnteredException : 0) |
+                                   (state.counters.os_traps != before.os_traps ? kEnteredTrap : 0));
+    record.reserved = 0;
     for (unsigned r = 0; r < 8; ++r) record.registers[r] = state.registers[r];
     record.pc = state.pc;
     record.psr = psr(state);

@@ -200,18 +200,20 @@ Status Lc3Vm::drain(std::string& output) {
 }
 
 Result<Registers> Lc3Vm::registers() {
+  // Straight from the State: thirteen vmcalls would be the cost of a debugger's every stop.
+  using Words = std::array<std::uint16_t, 16>;
+  static_assert(offsetof(State, registers) == 0 && offsetof(State, config) >= sizeof(Words));
+  WARMFORK_TRY_ASSIGN(const Words words, machine_->memory().read_value<Words>(state_));
+  const auto at = [&](std::size_t offset) { return words[offset / sizeof(std::uint16_t)]; };
   Registers registers;
-  const auto read = [&](std::uint32_t id, std::uint16_t& value) -> Status {
-    WARMFORK_TRY_ASSIGN(const std::uint64_t raw, call(Call::kReadRegister, {id}));
-    value = static_cast<std::uint16_t>(raw);
-    return {};
-  };
-  for (std::uint32_t i = 0; i < 8; ++i) WARMFORK_TRY(read(i, registers.general[i]));
-  WARMFORK_TRY(read(kRegisterPc, registers.pc));
-  WARMFORK_TRY(read(kRegisterPsr, registers.psr));
-  WARMFORK_TRY(read(kRegisterSsp, registers.saved_ssp));
-  WARMFORK_TRY(read(kRegisterUsp, registers.saved_usp));
-  WARMFORK_TRY(read(kRegisterMcr, registers.mcr));
+  std::copy_n(words.begin(), registers.general.size(), registers.general.begin());
+  registers.pc = at(offsetof(State, pc));
+  const std::uint16_t last = at(offsetof(State, last_result));
+  const std::uint16_t condition = (last & 0x8000) != 0 ? kPsrN : last == 0 ? kPsrZ : kPsrP;
+  registers.psr = static_cast<std::uint16_t>((at(offsetof(State, psr_system)) & (kPsrUser | kPsrPriority)) | condition);
+  registers.saved_ssp = at(offsetof(State, saved_ssp));
+  registers.saved_usp = at(offsetof(State, saved_usp));
+  registers.mcr = at(offsetof(State, mcr));
   return registers;
 }
 
