@@ -191,6 +191,12 @@ void print_statistics(const Ending& outcome, const Lc3Places& places, const lc3:
              time_text(static_cast<double>(load_ns)), statistics_text(*outcome.statistics, places));
 }
 
+// An error of a guest that has ended, with its report.
+Error with_fault(Error error, lc3::Lc3Vm& vm) {
+  if (const auto& fault = vm.machine().fault()) error.message += "\n" + fault->to_text();
+  return error;
+}
+
 Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(const Plan plan, make_plan(options));
   WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::load_program(options.files));
@@ -226,7 +232,9 @@ Result<int> run_checked(const Options& options) {
     if (input.is_terminal()) {
       WARMFORK_TRY_ASSIGN(terminal, RawTerminal::enter(STDIN_FILENO));
     }
-    WARMFORK_TRY_ASSIGN(outcome.run, Lc3Console(*vm, input, sink, *signals).run(plan.budget, plan.deadline_ns));
+    auto run = Lc3Console(*vm, input, sink, *signals).run(plan.budget, plan.deadline_ns);
+    if (!run) return Failure(with_fault(std::move(run).error(), *vm));
+    outcome.run = *run;
   }
   WARMFORK_TRY_ASSIGN(outcome.registers, vm->registers());
   if (outcome.run.end == RunEnd::kStopped) {
