@@ -36,6 +36,9 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// Making, booting, calling and closing a machine: lifecycle/….
 [[nodiscard]] SuiteResult run_lifecycle(const SuiteOptions& options);
 
+/// LC-3 code: every kernel and engine in the guest, and its yardsticks: lc3/….
+[[nodiscard]] SuiteResult run_lc3(const SuiteOptions& options);
+
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);
 

@@ -2,6 +2,16 @@
 
 #include <array>
 
+extern "C" const char warmfork_lc3_kernel_alu_begin[], warmfork_lc3_kernel_alu_end[];
+extern "C" const char warmfork_lc3_kernel_mem_begin[], warmfork_lc3_kernel_mem_end[];
+extern "C" const char warmfork_lc3_kernel_branch_begin[], warmfork_lc3_kernel_branch_end[];
+extern "C" const char warmfork_lc3_kernel_call_begin[], warmfork_lc3_kernel_call_end[];
+extern "C" const char warmfork_lc3_kernel_sort_begin[], warmfork_lc3_kernel_sort_end[];
+extern "C" const char warmfork_lc3_kernel_sieve_begin[], warmfork_lc3_kernel_sieve_end[];
+extern "C" const char warmfork_lc3_kernel_crc_begin[], warmfork_lc3_kernel_crc_end[];
+extern "C" const char warmfork_lc3_kernel_matmul_begin[], warmfork_lc3_kernel_matmul_end[];
+extern "C" const char warmfork_lc3_kernel_smc_begin[], warmfork_lc3_kernel_smc_end[];
+
 namespace warmfork::lc3_bench {
 namespace {
 
@@ -188,11 +198,16 @@ Word smc(Word iterations) {
   return checksum;
 }
 
-constexpr NativeKernel kKernels[] = {{"alu", alu},     {"mem", mem}, {"branch", branch}, {"call", call}, {"sort", sort},
-                                     {"sieve", sieve}, {"crc", crc}, {"matmul", matmul}, {"smc", smc}};
-
 }  // namespace
 
-std::span<const NativeKernel> native_kernels() { return kKernels; }
+std::span<const NativeKernel> native_kernels() {
+#define WARMFORK_KERNEL(name) \
+  NativeKernel { #name, {warmfork_lc3_kernel_##name##_begin, warmfork_lc3_kernel_##name##_end}, name }
+  static const std::array kKernels{WARMFORK_KERNEL(alu),  WARMFORK_KERNEL(mem),    WARMFORK_KERNEL(branch),
+                                   WARMFORK_KERNEL(call), WARMFORK_KERNEL(sort),   WARMFORK_KERNEL(sieve),
+                                   WARMFORK_KERNEL(crc),  WARMFORK_KERNEL(matmul), WARMFORK_KERNEL(smc)};
+#undef WARMFORK_KERNEL
+  return kKernels;
+}
 
 }  // namespace warmfork::lc3_bench

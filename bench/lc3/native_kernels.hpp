@@ -9,7 +9,8 @@
 namespace warmfork::lc3_bench {
 
 struct NativeKernel {
-  std::string_view name;  // of kernels/NAME.asm
+  std::string_view name;    // of kernels/NAME.asm
+  std::string_view source;  // that file
   /// Runs `iterations` rounds (0 counts as 65,536, as in the LC-3's loop) and returns the checksum that the LC-3
   /// program leaves in R0 and at RESULT.
   std::uint16_t (*run)(std::uint16_t iterations);

@@ -73,6 +73,8 @@ class VcpuFd {
 
 class VmFd {
  public:
+  /// No virtual machine: every call fails with EBADF.
+  VmFd() = default;
   /// Maps `host` at guest-physical `gpa` as slot `slot`. An empty `host` deletes the slot.
   [[nodiscard]] Status set_memory(std::uint32_t slot, std::uint32_t flags, std::uint64_t gpa,
                                   std::span<std::byte> host);

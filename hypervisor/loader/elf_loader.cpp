@@ -17,10 +17,24 @@ constexpr std::uint16_t kMaxProgramHeaders = 128;
 constexpr std::uint64_t kPieBase = 0x400000;
 constexpr std::size_t kMaxSymbolName = 512;
 
-// C++ names as their authors wrote them; any other name as it is. The demangler of the C++ runtime is bounded by the
-// name's length, which read_symbols limits.
+// Each back reference of a mangled name (S_, S1_, T_, …) stands for an earlier part, which may hold references itself:
+// the text can grow exponentially with their number (3^(n/3)), and the name is the guest's.
+constexpr std::size_t kMaxBackReferences = 24;
+
+std::size_t count_back_references(std::string_view name) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i + 1 < name.size(); ++i) {
+    const char next = name[i + 1];
+    const bool index = next == '_' || (next >= '0' && next <= '9') || (next >= 'A' && next <= 'Z');
+    if ((name[i] == 'S' || name[i] == 'T') && index) ++count;
+  }
+  return count;
+}
+
+// C++ names as their authors wrote them; any other name as it is. The work of the C++ runtime's demangler is bounded by
+// the name's length, which read_symbols limits, and by the number of back references.
 std::string demangle(const std::string& name) {
-  if (!name.starts_with("_Z")) return name;
+  if (!name.starts_with("_Z") || count_back_references(name) > kMaxBackReferences) return name;
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> text(abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status),
                                                          &std::free);
@@ -170,15 +184,15 @@ Status read_symbols(const ElfReader& reader, const Elf64_Ehdr& header, LoadPlan&
   const auto section = [&](std::uint64_t index) {
     return *reader.at<Elf64_Shdr>(header.e_shoff + index * sizeof(Elf64_Shdr));
   };
+  std::uint64_t count = 0;  // over all tables: one is usual, but nothing keeps a file from naming the same bytes often
   for (std::uint64_t i = 0; i < header.e_shnum; ++i) {
     const Elf64_Shdr table = section(i);
     if (table.sh_type != SHT_SYMTAB) continue;
     if (table.sh_entsize != sizeof(Elf64_Sym) || !reader.contains(table.sh_offset, table.sh_size)) {
       return reader.refuse("symbol table at offset {:#x} + {:#x} is not valid", table.sh_offset, table.sh_size);
     }
-    if (table.sh_size / sizeof(Elf64_Sym) > limits.symbols) {
-      return reader.refuse("{} symbols, allowed are {}", table.sh_size / sizeof(Elf64_Sym), limits.symbols);
-    }
+    count += table.sh_size / sizeof(Elf64_Sym);
+    if (count > limits.symbols) return reader.refuse("{} symbols, allowed are {}", count, limits.symbols);
     if (table.sh_link >= header.e_shnum)
       return reader.refuse("symbol table names section {} of {}", table.sh_link, header.e_shnum);
     const Elf64_Shdr strings = section(table.sh_link);
@@ -215,7 +229,9 @@ std::string LoadPlan::symbolize(std::uint64_t address) const {
     --candidate;
     const std::uint64_t offset = address - candidate->address;
     if (offset < std::max<std::uint64_t>(candidate->size, candidate->is_function ? 16 : 1)) {
-      const std::string name = demangle(candidate->name);
+      std::string name = demangle(candidate->name);
+      // The name is the guest's and goes to terminals: nothing in it may act on one.
+      std::ranges::replace_if(name, [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; }, '?');
       return offset == 0 ? name : fmt::format("{}+{:#x}", name, offset);
     }
     if (offset > 0x10000) break;

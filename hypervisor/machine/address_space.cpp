@@ -29,6 +29,11 @@ constexpr x86::Access kUserData{.user = true, .write = true, .execute = false};
 
 Result<std::unique_ptr<AddressSpace>> AddressSpace::build(const LoadPlan& plan, const WindowSizes& sizes,
                                                           unsigned physical_bits) {
+  for (const std::uint64_t size : {sizes.heap, sizes.stack, sizes.call_area}) {
+    if (size > x86::kMaxVirtual) {
+      return fail(ErrorKind::kLimit, "{} bytes of guest memory, user space is {}", size, x86::kMaxVirtual);
+    }
+  }
   std::unique_ptr<AddressSpace> space(new AddressSpace);
   std::uint64_t image_offset = 0;
   std::uint64_t window_offset = 0;

@@ -17,6 +17,13 @@ constexpr std::uint64_t kExceptionStubs = WARMFORK_SYSTEM_BASE + WARMFORK_EXCEPT
 constexpr std::size_t kMaxVmcalls = 1024;
 constexpr std::uint64_t kRedZone = 128;  // System V AMD64 ABI, §3.2.2: bytes below rsp that belong to the caller
 
+// A vmcall's return, as KVM reports it: one byte written to our port. Only OUT leaves nothing for KVM to complete at
+// the next entry: a pending IN would write into the registers of the next call.
+bool is_return(const kvm_run& run) {
+  return run.exit_reason == KVM_EXIT_IO && run.io.port == WARMFORK_PORT_RETURN && run.io.direction == KVM_EXIT_IO_OUT &&
+         run.io.size == 1 && run.io.count == 1;
+}
+
 bool canonical_user(std::uint64_t address) { return address < x86::kMaxVirtual; }
 
 }  // namespace
@@ -208,7 +215,7 @@ Result<Machine::Stop> Machine::run_loop() {
   for (;;) {
     ++counters_.kvm_run;
     const int error = vcpu_->run_raw();
-    if (error == 0 && run.exit_reason == KVM_EXIT_IO && run.io.port == WARMFORK_PORT_RETURN) [[likely]] {
+    if (error == 0 && is_return(run)) [[likely]] {
       result_ = run.s.regs.regs.rax;
       state_ = State::kReady;
       return Stop::kReturned;

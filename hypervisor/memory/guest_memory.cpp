@@ -7,6 +7,7 @@
 namespace warmfork {
 
 void copy_once(void* to, const void* from, std::size_t size) {
+  if (size == 0) return;  // either pointer may be null then, which memcpy forbids
   asm volatile("" : : "r"(from) : "memory");
   std::memcpy(to, from, size);
   asm volatile("" : : "r"(to) : "memory");
@@ -58,6 +59,9 @@ Status GuestMemory::zero(Gpa gpa, std::size_t size) {
   std::byte* to = resolve(gpa, size);
   if (to == nullptr) {
     return fail(ErrorKind::kGuestFault, "guest-physical range {:#x} + {:#x} is not memory", gpa.value, size);
+  }
+  if (gpa.value % kPage != 0 || size % kPage != 0) {
+    return fail(ErrorKind::kUsage, "guest-physical range {:#x} + {:#x} is not made of whole pages", gpa.value, size);
   }
   // SAFETY: whole pages of a private anonymous mapping this object owns; the kernel replaces them by zero pages.
   if (::madvise(to, size, MADV_DONTNEED) != 0) return fail_errno("madvise of {} bytes", size);

@@ -26,7 +26,8 @@ class GuestMemory {
   [[nodiscard]] Status read(Gpa gpa, std::span<std::byte> out) const;
   [[nodiscard]] Status write(Gpa gpa, std::span<const std::byte> in);
 
-  /// Makes whole pages zero again and gives their memory back to the host. Errors: not inside one region.
+  /// Makes whole pages zero again and gives their memory back to the host. Errors: not inside one region,
+  /// not whole pages.
   [[nodiscard]] Status zero(Gpa gpa, std::size_t size);
 
   /// The host bytes of the whole region that starts at `gpa`; for setting up slots and for building contents before

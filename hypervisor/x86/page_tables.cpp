@@ -68,7 +68,7 @@ Result<std::size_t> PageTables::allocate_table() {
 
 Result<std::size_t> PageTables::descend(std::size_t table, std::size_t index) {
   const Entry entry = read(table, index);
-  if ((entry & kPresent) == 0) {
+  if (entry == 0) {  // not merely absent: a 2 MiB page whose access was taken away keeps its place
     WARMFORK_TRY_ASSIGN(const std::size_t child, allocate_table());
     write(table, index, (gpa_ + child * kPageSize) | kUpper);
     return child;
@@ -80,7 +80,8 @@ Result<std::size_t> PageTables::descend(std::size_t table, std::size_t index) {
 Status PageTables::map(std::uint64_t virtual_address, std::uint64_t physical, std::uint64_t size, Access access,
                        bool allow_large) {
   WARMFORK_TRY(check_range(virtual_address, size));
-  if (physical % kPageSize != 0 || (physical + size - 1) > kAddressMask + kPageSize - 1) {
+  constexpr std::uint64_t kPhysicalEnd = kAddressMask + kPageSize;
+  if (physical % kPageSize != 0 || physical >= kPhysicalEnd || size > kPhysicalEnd - physical) {
     return fail(ErrorKind::kUsage, "guest-physical {:#x} + {:#x} cannot be mapped", physical, size);
   }
   if (access.write && access.execute) {

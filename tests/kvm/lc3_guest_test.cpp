@@ -1,6 +1,7 @@
 // The LC-3 machine in a guest is the machine that the unit tests know: same calls, same state, byte for byte.
 #include "lc3/core/engine.hpp"
 #include "lc3/guest/api.hpp"
+#include "lc3/host/lc3_vm.hpp"
 #include "machine_test.hpp"
 
 #include <cstddef>
@@ -114,6 +115,61 @@ TEST_F(Lc3Guest, TraceReachesTheHostThroughTheCallArea) {
   ASSERT_TRUE(second);
   EXPECT_EQ(second->registers[1], 1);
   EXPECT_EQ(second->pc, 0x3002);
+}
+
+// A guest that lies in everything: each answer is an error or a value within its bounds; nothing crashes or hangs.
+TEST_F(MachineTest, LyingLc3GuestIsNotBelieved) {
+  const auto elf = read_file(test_data("probe_hostile_lc3.elf"), std::size_t{1} << 24);
+  ASSERT_TRUE(elf) << elf.error().message;
+  int refused = 0;
+  for (std::uint64_t seed = 1; seed <= scaled(40); ++seed) {
+    SCOPED_TRACE(seed);
+    lc3::Lc3Options options;
+    options.load_os = false;
+    auto created = lc3::Lc3Vm::create(system(), options, *elf);
+    ASSERT_TRUE(created) << created.error().message;
+    lc3::Lc3Vm& vm = **created;
+    const auto set_seed = vm.machine().find_vmcall("set_seed");
+    ASSERT_TRUE(set_seed);
+    const std::array<std::uint64_t, 1> argument{seed * 0x9e3779b97f4a7c15};
+    ASSERT_TRUE(vm.machine().call(*set_seed, argument));
+    const auto note = [&refused](const auto& result) {
+      if (!result) ++refused;
+      return result.has_value();
+    };
+    std::mt19937_64 random(seed);
+    for (int i = 0; i < 60; ++i) {
+      switch (random() % 9) {
+        case 0: {
+          const std::uint64_t budget = random() % 1000;
+          if (const auto result = vm.run(budget); note(result)) {
+            EXPECT_LE(result->executed, budget);
+            EXPECT_LT(static_cast<std::uint32_t>(result->stop), kStopReasonCount);
+          }
+          break;
+        }
+        case 1:
+          if (const auto records = vm.trace(random() % 20000); note(records)) EXPECT_LE(records->size(), 20000u);
+          break;
+        case 2: {
+          const std::vector<std::uint8_t> bytes(random() % 10000);
+          if (const auto fed = vm.feed(bytes); note(fed)) EXPECT_LE(*fed, kInputCapacity);
+          break;
+        }
+        case 3: {
+          std::string output;
+          if (note(vm.drain(output))) EXPECT_LE(output.size(), kOutputCapacity);
+          break;
+        }
+        case 4: note(vm.registers()); break;
+        case 5: note(vm.read_memory(static_cast<std::uint16_t>(random()), random() % 70000)); break;
+        case 6: note(vm.instrument(InstrumentMode::kCollect)); break;
+        case 7: note(vm.statistics()); break;
+        default: note(vm.restore_state(std::vector<std::byte>(sizeof(State)))); break;
+      }
+    }
+  }
+  EXPECT_GT(refused, 0);
 }
 
 }  // namespace

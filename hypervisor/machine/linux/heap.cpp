@@ -44,7 +44,8 @@ std::optional<std::uint64_t> Heap::map(std::uint64_t size, std::uint64_t hint, b
 }
 
 bool Heap::unmap(std::uint64_t address, std::uint64_t size) {
-  if (address < page_ceil(break_) || size > range_.end().value || address > range_.end().value - size) return false;
+  if (size == 0 || address < page_ceil(break_) || size > range_.end().value || address > range_.end().value - size)
+    return false;
   remove(address, address + size);
   return true;
 }
@@ -52,13 +53,26 @@ bool Heap::unmap(std::uint64_t address, std::uint64_t size) {
 bool Heap::covers(std::uint64_t address, std::uint64_t size) const {
   const std::uint64_t end = address + size;
   if (end < address) return false;
-  if (address >= range_.begin.value && end <= page_ceil(break_)) return true;
+  if (address >= range_.begin.value && address < page_ceil(break_)) address = page_ceil(break_);
   while (address < end) {
     const auto after = mappings_.upper_bound(address);
     if (after == mappings_.begin() || std::prev(after)->second <= address) return false;
     address = std::prev(after)->second;
   }
   return true;
+}
+
+bool Heap::overlaps(std::uint64_t address, std::uint64_t size) const {
+  if (address < range_.begin.value) {
+    const std::uint64_t below = range_.begin.value - address;
+    if (size <= below) return false;
+    address = range_.begin.value;
+    size -= below;
+  }
+  const std::uint64_t end = address + std::min(size, ~address);
+  if (address < page_ceil(break_) && address < end) return true;
+  const auto next = mappings_.lower_bound(end);
+  return address < end && next != mappings_.begin() && std::prev(next)->second > address;
 }
 
 std::vector<AddressRange> Heap::take_freed() { return std::exchange(freed_, {}); }

@@ -27,11 +27,15 @@ class Heap {
   /// nullopt: no room.
   std::optional<std::uint64_t> map(std::uint64_t size, std::uint64_t hint, bool fixed);
 
-  /// Gives whole pages back; parts of mappings are fine, as for munmap. False: outside the heap or on brk's part.
+  /// Gives whole pages back; parts of mappings are fine, as for munmap. False: empty, outside the heap or on
+  /// brk's part.
   bool unmap(std::uint64_t address, std::uint64_t size);
 
   /// True if all of the range is mapped or below the break.
   [[nodiscard]] bool covers(std::uint64_t address, std::uint64_t size) const;
+
+  /// True if any page of the range is mapped or below the break.
+  [[nodiscard]] bool overlaps(std::uint64_t address, std::uint64_t size) const;
 
   /// Page ranges given back since the last call, which must be zero before they are used again.
   std::vector<AddressRange> take_freed();

@@ -180,7 +180,7 @@ struct Handlers {
     if ((protection & PROT_EXEC) != 0) return error(EPERM);  // nothing a guest writes may ever be executed
     const bool fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
     if (fixed && address % kPage != 0) return error(EINVAL);
-    if ((flags & MAP_FIXED_NOREPLACE) == MAP_FIXED_NOREPLACE && p.heap_.covers(address, kPage)) return error(EEXIST);
+    if ((flags & MAP_FIXED_NOREPLACE) == MAP_FIXED_NOREPLACE && p.heap_.overlaps(address, size)) return error(EEXIST);
     const auto begin = p.heap_.map(page_ceil(size), address, fixed);
     if (!begin) return error(ENOMEM);
     if (!p.scrub_freed()) return error(ENOMEM);
@@ -204,6 +204,7 @@ struct Handlers {
     if (size == 0) return value(0);
     if ((protection & PROT_EXEC) != 0) return error(EACCES);
     if (!p.space_.is_window(Gva{address}, size)) return error(EACCES);
+    if (p.space_.heap().contains(Gva{address}) && !p.heap_.covers(address, size)) return error(ENOMEM);
     return p.space_.protect(Gva{address}, size, access_of(protection), p.vm_) ? value(0) : error(ENOMEM);
   }
 

@@ -23,6 +23,7 @@ void initialise(State& state, std::uint32_t config) {
   state.psr_system = kPsrUser;
   state.registers[6] = kInitialR6;
   state.saved_ssp = kInitialSsp;
+  state.saved_usp = kInitialR6;
   state.mcr = kMcrRun;
   state.config = config;
   state.lea_sets_cc = (config & kSecondEdition) != 0 ? 1 : 0;

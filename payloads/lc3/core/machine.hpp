@@ -13,7 +13,8 @@ namespace warmfork::lc3 {
 
 inline constexpr std::uint16_t kInitialR6 = 0xfe00, kInitialSsp = 0x3000;
 
-/// Power-on: user mode, priority 0, condition code Z, PC x3000, R6 xFE00, saved SSP x3000, everything else zero,
+/// Power-on: user mode, priority 0, condition code Z, PC x3000, R6 and saved USP xFE00, saved SSP x3000, everything
+/// else zero,
 /// memory included. Rings are empty and open, counters zero, no vectors captured.
 void initialise(State& state, std::uint32_t config);
 

@@ -1,5 +1,6 @@
 #include "lc3/host/lc3_vm.hpp"
 
+#include "lc3/core/machine.hpp"
 #include "lc3/os/os_image.hpp"
 
 #include <algorithm>
@@ -48,6 +49,7 @@ std::uint32_t config_flags(const Lc3Options& options) {
   if (options.traps == TrapMode::kNative) flags |= kNativeTraps;
   if (options.detect_idle) flags |= kDetectIdle;
   if (options.stop_for_output) flags |= kStopForOutput;
+  if (!options.stop_at_empty_vectors) flags |= kRunIntoEmptyVectors;
   return flags;
 }
 
@@ -56,6 +58,11 @@ Failure broken_protocol(const std::string& what) { return fail(ErrorKind::kGuest
 }  // namespace
 
 Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Options& options) {
+  return create(kvm, options, std::as_bytes(std::span(warmfork_lc3_guest_begin, warmfork_lc3_guest_end)));
+}
+
+Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Options& options,
+                                             std::span<const std::byte> guest_elf) {
   static_assert(kCallNames.size() == static_cast<std::size_t>(Call::kCount));
   std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
   auto before = std::chrono::steady_clock::now();
@@ -63,10 +70,9 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
     const auto now = std::chrono::steady_clock::now();
     return static_cast<std::uint64_t>(std::chrono::nanoseconds(now - std::exchange(before, now)).count());
   };
-  const auto elf = std::as_bytes(std::span(warmfork_lc3_guest_begin, warmfork_lc3_guest_end));
   WARMFORK_TRY_ASSIGN(
       vm->machine_,
-      Machine::create(kvm, elf, "lc3_guest",
+      Machine::create(kvm, guest_elf, "lc3_guest",
                       {.memory_bytes = kMemoryBytes, .stack_bytes = kStackBytes, .call_area_bytes = kCallAreaBytes}));
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
@@ -103,10 +109,8 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
     WARMFORK_TRY(call(Call::kCaptureVectors));
   }
   if (options.supervisor_start) {
-    WARMFORK_TRY_ASSIGN(const Registers user, registers());
     WARMFORK_TRY(write_register(kRegisterPsr, kPsrZ));
-    WARMFORK_TRY(write_register(static_cast<RegisterId>(6), user.saved_ssp));  // R6 is the supervisor's stack pointer
-    WARMFORK_TRY(write_register(kRegisterUsp, user.general[6]));
+    WARMFORK_TRY(write_register(static_cast<RegisterId>(6), kInitialSsp));
   }
   return {};
 }

@@ -34,6 +34,7 @@ struct Lc3Options {
   std::optional<std::uint64_t> randomise;  // fill memory and registers from this seed before loading
   bool detect_idle = true;                 // stop a loop that provably only waits for input
   bool stop_for_output = true;             // stop when input is polled while output waits
+  bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
 };
 
 /// Registers of one moment.
@@ -56,8 +57,11 @@ struct StartTimes {
 
 class Lc3Vm {
  public:
-  /// Boots the guest program and powers the LC-3 on. Takes some hundred microseconds.
+  /// Boots the guest program and powers the LC-3 on. Takes about a millisecond.
   [[nodiscard]] static Result<std::unique_ptr<Lc3Vm>> create(const kvm::Kvm& kvm, const Lc3Options& options);
+  /// As above with another guest program that offers the same calls.
+  [[nodiscard]] static Result<std::unique_ptr<Lc3Vm>> create(const kvm::Kvm& kvm, const Lc3Options& options,
+                                                             std::span<const std::byte> guest_elf);
 
   /// Power-on again, as new: memory, registers, devices, console, counters. Loads the OS if the options say so.
   [[nodiscard]] Status power_on(const Lc3Options& options);

@@ -1,0 +1,284 @@
+#include "machine/address_space.hpp"
+
+#include "tiny_program.hpp"
+#include "warmfork/abi/layout.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <vector>
+
+namespace warmfork {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr std::uint64_t kTop = ~std::uint64_t{0};
+constexpr WindowSizes kSizes{.heap = 9 * kPage - 1, .stack = 4 * kPage, .call_area = kPage + 1};
+
+class AddressSpaceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    space_ = program_.build(kSizes);
+    ASSERT_NE(space_, nullptr);
+  }
+  [[nodiscard]] Status read(std::uint64_t address, std::size_t size) const {
+    std::vector<std::byte> out(size);
+    return space_->read(Gva{address}, out);
+  }
+  [[nodiscard]] Status write(std::uint64_t address, std::size_t size) {
+    const std::vector<std::byte> in(size, std::byte{0x77});
+    return space_->write(Gva{address}, in);
+  }
+  [[nodiscard]] std::uint64_t exception_stack() const { return space_->call_area().end().value + kPage; }
+
+  test::TinyProgram program_;
+  std::unique_ptr<AddressSpace> space_;
+};
+
+TEST_F(AddressSpaceTest, WindowFollowsTheProgramWithGuardsAroundTheStacks) {
+  EXPECT_EQ(space_->heap().begin, program_.plan.end);
+  EXPECT_EQ(space_->heap().size, 9 * kPage);
+  EXPECT_EQ(space_->stack().begin, space_->heap().end() + kPage);
+  EXPECT_EQ(space_->stack().size, 4 * kPage);
+  EXPECT_EQ(space_->call_area().begin, space_->stack().end() + kPage);
+  EXPECT_EQ(space_->call_area().size, 2 * kPage);
+  for (const Gva guard : {space_->heap().end(), space_->stack().end(), space_->call_area().end()}) {
+    EXPECT_FALSE(space_->translate(guard));
+    EXPECT_FALSE(space_->translate(guard + (kPage - 1)));
+  }
+  EXPECT_FALSE(space_->translate(Gva{exception_stack() + kPage}));
+}
+
+TEST_F(AddressSpaceTest, ProgramBytesArriveAndTheRestIsZero) {
+  std::vector<std::byte> code(kPage);
+  ASSERT_TRUE(space_->read(Gva{0x400000}, code));
+  EXPECT_TRUE(std::ranges::equal(code, std::span(program_.bytes).first(kPage)));
+  std::vector<std::byte> constants(5000);
+  ASSERT_TRUE(space_->read(Gva{0x402000}, constants));  // over a page border
+  EXPECT_TRUE(std::ranges::equal(constants, std::span(program_.bytes).first(5000)));
+  std::vector<std::byte> data(0x3000);
+  ASSERT_TRUE(space_->read(Gva{0x405000}, data));
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const bool from_file = i >= 0x800 && i < 0x810;
+    ASSERT_EQ(data[i], from_file ? program_.bytes[i - 0x800] : std::byte{0}) << i;
+  }
+}
+
+TEST_F(AddressSpaceTest, EveryPageAllowsWhatItsPartAllows) {
+  struct Case {
+    std::uint64_t address;
+    x86::Access access;
+  };
+  constexpr std::uint64_t kSystem = WARMFORK_SYSTEM_BASE;
+  for (const Case& c :
+       {Case{kSystem + WARMFORK_GDT_OFFSET, {false, false, false}},
+        Case{kSystem + WARMFORK_IDT_OFFSET, {false, false, false}},
+        Case{kSystem + WARMFORK_EXCEPTION_STUBS_OFFSET, {false, false, true}},
+        Case{kSystem + WARMFORK_USER_STUBS_OFFSET, {true, false, true}}, Case{0x400000, {true, false, true}},
+        Case{0x403000, {true, false, false}}, Case{0x405000, {true, true, false}}, Case{0x407fff, {true, true, false}},
+        Case{space_->heap().begin.value, {true, true, false}},
+        Case{space_->stack().end().value - 1, {true, true, false}},
+        Case{space_->call_area().begin.value, {true, true, false}}, Case{exception_stack(), {false, true, false}}}) {
+    const auto where = space_->translate(Gva{c.address});
+    ASSERT_TRUE(where) << std::hex << c.address;
+    EXPECT_EQ(where->access, c.access) << std::hex << c.address;
+  }
+}
+
+TEST_F(AddressSpaceTest, WritablePagesAreInTheWindowOthersInTheImageAndNoneInTheTables) {
+  std::map<std::uint64_t, std::uint64_t> seen;  // guest-physical page -> the one virtual page that leads there
+  std::uint64_t window_pages = 0;
+  std::uint64_t image_pages = 0;
+  for (std::uint64_t va = 0; va < exception_stack() + 16 * kPage; va += kPage) {
+    const auto where = space_->translate(Gva{va});
+    if (!where) continue;
+    EXPECT_TRUE(seen.emplace(where->physical, va).second) << std::hex << va;
+    EXPECT_EQ(where->physical >= 0x1'0000'0000, where->access.write) << std::hex << va;
+    if (!where->access.write) EXPECT_LT(where->physical, space_->root()) << std::hex << va;
+    ++(where->access.write ? window_pages : image_pages);
+  }
+  EXPECT_EQ(window_pages * kPage, space_->window_bytes());
+  EXPECT_EQ(image_pages * kPage, space_->image_bytes());
+}
+
+TEST_F(AddressSpaceTest, CopiesHaveTheGuestsOwnRights) {
+  EXPECT_TRUE(read(WARMFORK_SYSTEM_BASE + WARMFORK_USER_STUBS_OFFSET, kPage));
+  EXPECT_TRUE(write(space_->heap().begin.value - kPage, 2 * kPage));  // data and heap are neighbours
+  for (const std::uint64_t address :
+       {std::uint64_t{0}, std::uint64_t{8}, std::uint64_t{WARMFORK_SYSTEM_BASE},
+        std::uint64_t{WARMFORK_SYSTEM_BASE + 0x2000}, exception_stack(), exception_stack() + kPage - 8,
+        space_->stack().end().value, std::uint64_t{1} << 47, kTop - 7, kTop}) {
+    SCOPED_TRACE(address);
+    const Status got = read(address, 1);
+    ASSERT_FALSE(got);
+    EXPECT_EQ(got.error().kind, ErrorKind::kGuestFault);
+    EXPECT_THAT(got.error().message, HasSubstr("cannot be read"));
+    EXPECT_FALSE(write(address, 1));
+    EXPECT_FALSE(space_->read_string(Gva{address}, 10));
+    EXPECT_FALSE(space_->read_value<std::uint64_t>(Gva{address}));
+  }
+  for (const std::uint64_t address :
+       {std::uint64_t{0x400000}, std::uint64_t{0x402000}, std::uint64_t{WARMFORK_SYSTEM_BASE + 0x3000}}) {
+    EXPECT_TRUE(read(address, 8));
+    const Status put = write(address, 1);
+    ASSERT_FALSE(put);
+    EXPECT_THAT(put.error().message, HasSubstr("cannot be written"));
+  }
+}
+
+TEST_F(AddressSpaceTest, CopiesStopAtTheFirstBadPageAndNameIt) {
+  const std::uint64_t end = space_->stack().end().value;
+  EXPECT_TRUE(read(end - 8, 8));
+  const Status got = read(end - 8, 9);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().message,
+            fmt::format("guest address {:#x} cannot be read (the guard page above the stack)", end));
+  EXPECT_FALSE(write(0x404ff8, 16));  // from a gap into data
+  EXPECT_FALSE(read(kTop - 3, 8));    // over the end of the address space
+}
+
+TEST_F(AddressSpaceTest, ReadsStringsUpToTheirEndOrTheLimit) {
+  const auto put = [&](std::uint64_t address, std::string_view text) {
+    ASSERT_TRUE(space_->write(Gva{address}, std::as_bytes(std::span(text))));
+  };
+  const std::uint64_t heap = space_->heap().begin.value;
+  put(heap + kPage - 3, std::string_view("abcdef\0", 7));  // over a page border
+  EXPECT_EQ(*space_->read_string(Gva{heap + kPage - 3}, 100), "abcdef");
+  EXPECT_EQ(*space_->read_string(Gva{heap + kPage - 3}, 7), "abcdef");
+  const auto too_long = space_->read_string(Gva{heap + kPage - 3}, 6);
+  ASSERT_FALSE(too_long);
+  EXPECT_THAT(too_long.error().message, HasSubstr("longer than 6 bytes"));
+  EXPECT_EQ(*space_->read_string(Gva{heap + kPage + 3}, 100), "");
+  const std::uint64_t end = space_->stack().end().value;
+  put(end - 4, std::string_view("xyz\0", 4));
+  EXPECT_EQ(*space_->read_string(Gva{end - 4}, 4096), "xyz");
+  put(end - 1, "!");
+  EXPECT_FALSE(space_->read_string(Gva{end - 4}, 4096));
+}
+
+TEST_F(AddressSpaceTest, ZeroesPagesOfTheHeapAndNothingElse) {
+  const AddressRange heap = space_->heap();
+  ASSERT_TRUE(write(heap.begin.value - kPage, heap.size + kPage));
+  ASSERT_TRUE(space_->zero_heap(heap.begin, kPage));
+  ASSERT_TRUE(space_->zero_heap(heap.end(), 0));
+  EXPECT_EQ(*space_->read_value<std::uint8_t>(Gva{heap.begin.value - 1}), 0x77);
+  EXPECT_EQ(*space_->read_value<std::uint8_t>(heap.begin), 0);
+  EXPECT_EQ(*space_->read_value<std::uint8_t>(heap.begin + (kPage - 1)), 0);
+  EXPECT_EQ(*space_->read_value<std::uint8_t>(heap.begin + kPage), 0x77);
+  struct Range {
+    std::uint64_t address, size;
+  };
+  for (const Range& r :
+       {Range{heap.begin.value - kPage, kPage}, Range{heap.end().value, kPage},
+        Range{heap.begin.value, heap.size + kPage}, Range{heap.begin.value + 8, kPage}, Range{heap.begin.value, 8},
+        Range{heap.begin.value, kTop - kPage + 1}, Range{kTop - kPage + 1, kPage}, Range{0, kPage}}) {
+    EXPECT_FALSE(space_->zero_heap(Gva{r.address}, r.size)) << std::hex << r.address << " + " << r.size;
+  }
+}
+
+TEST_F(AddressSpaceTest, WindowMemoryIsTheGuestsOwnWritableMemory) {
+  const AddressRange heap = space_->heap();
+  EXPECT_TRUE(space_->is_window(Gva{0x405000}, 3 * kPage + heap.size));  // data and heap
+  EXPECT_FALSE(space_->is_window(Gva{0x405000}, 3 * kPage + heap.size + 1));
+  EXPECT_FALSE(space_->is_window(Gva{0x404000}, 2 * kPage));
+  EXPECT_FALSE(space_->is_window(Gva{0x400000}, kPage));
+  EXPECT_FALSE(space_->is_window(Gva{exception_stack()}, kPage));
+  EXPECT_FALSE(space_->is_window(heap.begin, kTop));
+  EXPECT_FALSE(space_->is_window(Gva{kTop}, 2));
+  EXPECT_TRUE(space_->is_window(space_->stack().begin, space_->stack().size));
+}
+
+TEST_F(AddressSpaceTest, DescribesWhatLiesWhere) {
+  const std::uint64_t stack_end = space_->stack().end().value;
+  const std::map<std::uint64_t, std::string> expected{
+      {0, "the null guard"},
+      {0xffff, "the null guard"},
+      {0x10000, "the descriptor tables"},
+      {0x12000, "the exception stubs"},
+      {0x13fff, "the user stubs"},
+      {0x14000, "not mapped"},
+      {0x400000, "program code"},
+      {0x401000, "not mapped"},
+      {0x402000, "read-only program data"},
+      {0x405000, "program data"},
+      {space_->heap().begin.value, "the heap"},
+      {space_->stack().begin.value - 1, "the guard page below the stack"},
+      {space_->stack().begin.value, "the stack"},
+      {stack_end, "the guard page above the stack"},
+      {stack_end + kPage, "the call area"},
+      {exception_stack(), "the exception stack"},
+      {exception_stack() + kPage, "not mapped"},
+      {x86::kMaxVirtual - 1, "not mapped"},
+      {x86::kMaxVirtual, "outside user space"},
+      {kTop, "outside user space"}};
+  for (const auto& [address, text] : expected) EXPECT_EQ(space_->describe(Gva{address}), text) << std::hex << address;
+}
+
+TEST_F(AddressSpaceTest, ExceptionFrameLiesBelowTheTopOfItsStack) {
+  const auto words = space_->exception_frame(6);
+  ASSERT_TRUE(words);
+  EXPECT_EQ(*words, std::vector<std::uint64_t>(6));
+}
+
+TEST(AddressSpace, LargeHeapsUseLargePagesAndKeepTheirAddresses) {
+  const test::TinyProgram program;
+  const auto space = program.build({.heap = 64 << 20, .stack = 8 << 20, .call_area = kPage});
+  ASSERT_NE(space, nullptr);
+  std::uint64_t large = 0;
+  const AddressRange heap = space->heap();
+  const std::uint64_t first = space->translate(heap.begin)->physical;
+  for (std::uint64_t offset = 0; offset < heap.size; offset += kPage) {
+    const auto where = space->translate(heap.begin + offset);
+    ASSERT_TRUE(where);
+    ASSERT_EQ(where->physical, first + offset);
+    large += where->leaf_size == x86::kLargePageSize ? 1 : 0;
+    // One word a page, read back below: two pages that lead to one place would show.
+    ASSERT_TRUE(space->write(heap.begin + offset, std::as_bytes(std::span(&offset, 1))));
+  }
+  EXPECT_EQ(large * kPage / x86::kLargePageSize, 31U) << "all of the heap but its unaligned ends";
+  for (std::uint64_t offset = 0; offset < heap.size; offset += kPage) {
+    ASSERT_EQ(*space->read_value<std::uint64_t>(heap.begin + offset), offset);
+  }
+  ASSERT_TRUE(space->zero_heap(heap.begin + kPage, heap.size - 2 * kPage));
+  EXPECT_EQ(*space->read_value<std::uint64_t>(heap.begin + (heap.size - kPage)), heap.size - kPage);
+  EXPECT_EQ(*space->read_value<std::uint64_t>(heap.begin + (heap.size - 2 * kPage)), 0U);
+}
+
+TEST(AddressSpace, MayHaveNoHeapNoStackAndNoCallArea) {
+  const test::TinyProgram program;
+  const auto space = program.build({});
+  ASSERT_NE(space, nullptr);
+  EXPECT_EQ(space->heap().size, 0U);
+  EXPECT_FALSE(space->zero_heap(space->heap().begin, kPage));
+  std::vector<std::byte> code(16);
+  EXPECT_TRUE(space->read(Gva{0x400000}, code));
+}
+
+TEST(AddressSpace, RefusesMoreThanTheProcessorCanAddress) {
+  const test::TinyProgram program;
+  const auto refused =
+      AddressSpace::build(program.plan, {.heap = std::uint64_t{60} << 30, .stack = kPage, .call_area = kPage}, 36);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);
+  EXPECT_THAT(refused.error().message, HasSubstr("36-bit address space"));
+}
+
+TEST(AddressSpace, RefusesMoreThanUserSpaceHolds) {
+  const test::TinyProgram program;
+  for (const std::uint64_t size :
+       {x86::kMaxVirtual, x86::kMaxVirtual + 1, kTop, kTop - kPage + 1, std::uint64_t{1} << 63}) {
+    for (const WindowSizes& sizes : {WindowSizes{.heap = size}, WindowSizes{.stack = size},
+                                     WindowSizes{.call_area = size}, WindowSizes{.heap = size, .stack = size}}) {
+      const auto refused = AddressSpace::build(program.plan, sizes, 52);
+      ASSERT_FALSE(refused) << size;
+      EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace warmfork
