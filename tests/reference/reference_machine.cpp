@@ -46,7 +46,7 @@ void ReferenceMachine::start(Word pc, bool supervisor) {
   psr_ = supervisor ? 0x0002 : 0x8002;
   saved_ssp_ = 0x3000;
   saved_usp_ = 0xFE00;
-  running_ = true;
+  mcr_ = 0x8000;
   keyboard_interrupts_ = false;
   last_key_ = 0;
   instructions_ = 0;
@@ -94,7 +94,7 @@ Word ReferenceMachine::read(Word address) {
       return last_key_;
     case kDsr: return kReady;
     case kPsr: return psr_;
-    case kMcr: return running_ ? 0x8000 : 0;
+    case kMcr: return mcr_;
     default: return 0;
   }
 }
@@ -108,7 +108,7 @@ void ReferenceMachine::write(Word address, Word value) {
     case kKbsr: keyboard_interrupts_ = (value & 0x4000) != 0; break;
     case kDdr: show(value); break;
     case kPsr: set_psr(value); break;
-    case kMcr: running_ = (value & 0x8000) != 0; break;
+    case kMcr: mcr_ = value; break;
     default: break;
   }
 }
@@ -148,9 +148,9 @@ void ReferenceMachine::take_interrupt() {
 }
 
 State ReferenceMachine::step() {
-  if (!running_) return State::kHalted;
+  if (!clock_runs()) return State::kHalted;
   take_interrupt();
-  if (!running_) return State::kHalted;  // the push of the interrupt's frame reached MCR
+  if (!clock_runs()) return State::kHalted;  // the push of the interrupt's frame reached MCR
   return execute();
 }
 
@@ -349,7 +349,7 @@ State ReferenceMachine::native_trap(Word vector, Word instruction_address) {
       }
       break;
     default:  // HALT
-      running_ = false;
+      mcr_ = word(mcr_ & 0x7FFF);
       break;
   }
   return state();
