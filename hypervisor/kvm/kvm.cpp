@@ -67,6 +67,19 @@ Failure open_error(const std::string& path) {
 
 }  // namespace
 
+Status check_capabilities(const std::function<int(long)>& check_extension) {
+  for (const Capability& capability : kRequired) {
+    if (check_extension(capability.number) == 0) {
+      return fail(ErrorKind::kHost, "this KVM lacks {}, which warmfork needs", capability.name);
+    }
+  }
+  if (const int sync = check_extension(KVM_CAP_SYNC_REGS); (sync & kNeededSyncRegs) != kNeededSyncRegs) {
+    return fail(ErrorKind::kHost, "KVM_CAP_SYNC_REGS offers {:#x}, needed are registers and segments ({:#x})", sync,
+                kNeededSyncRegs);
+  }
+  return {};
+}
+
 VcpuFd::VcpuFd(UniqueFd fd, Mapping mapping) : fd_(std::move(fd)), mapping_(std::move(mapping)) {
   // SAFETY: the mapping is KVM's kvm_run page(s), at least sizeof(kvm_run) long (checked by Kvm::open).
   run_ = reinterpret_cast<kvm_run*>(mapping_.data());
@@ -242,15 +255,8 @@ Result<Kvm> Kvm::open(const std::string& path) {
     return fail(ErrorKind::kHost, "{}: kvm_run of {} bytes, needed are {}", path, run_size, sizeof(kvm_run));
   }
   Kvm kvm(std::move(fd), static_cast<std::size_t>(run_size));
-  for (const Capability& capability : kRequired) {
-    if (kvm.check_extension(capability.number) == 0) {
-      return fail(ErrorKind::kHost, "{}: this KVM lacks {}, which warmfork needs", path, capability.name);
-    }
-  }
-  if (const int sync = kvm.check_extension(KVM_CAP_SYNC_REGS); (sync & kNeededSyncRegs) != kNeededSyncRegs) {
-    return fail(ErrorKind::kHost, "{}: KVM_CAP_SYNC_REGS offers {:#x}, needed are registers and segments ({:#x})", path,
-                sync, kNeededSyncRegs);
-  }
+  const auto complete = check_capabilities([&](long capability) { return kvm.check_extension(capability); });
+  if (!complete) return with_context(complete.error(), path);
   WARMFORK_TRY(kvm.read_supported_cpuid());
   return kvm;
 }

@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -91,6 +92,10 @@ class VmFd {
   UniqueFd fd_;
   std::size_t run_size_ = 0;
 };
+
+/// Checks that a KVM has every capability the machine needs, as `check_extension` answers (KVM_CHECK_EXTENSION: 0 is
+/// absent). The error (kHost) names the first one that is missing.
+[[nodiscard]] Status check_capabilities(const std::function<int(long)>& check_extension);
 
 class Kvm {
  public:

@@ -82,5 +82,20 @@ TEST_F(KvmOpen, SaysWhatToDoWithoutPermission) {
   EXPECT_THAT(message, AllOf(StartsWith(path("kvm") + ": no permission"), HasSubstr("usermod -aG kvm")));
 }
 
+TEST(KvmCapabilities, EachMissingOneIsNamed) {
+  EXPECT_TRUE(check_capabilities([](long) { return KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS; }));
+  for (const auto& [number, name] : {std::pair{long{KVM_CAP_READONLY_MEM}, "KVM_CAP_READONLY_MEM"},
+                                     std::pair{long{KVM_CAP_SYNC_REGS}, "KVM_CAP_SYNC_REGS"},
+                                     std::pair{long{KVM_CAP_IMMEDIATE_EXIT}, "KVM_CAP_IMMEDIATE_EXIT"}}) {
+    const auto result = check_capabilities([&](long asked) { return asked == number ? 0 : 7; });
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().kind, ErrorKind::kHost);
+    EXPECT_THAT(result.error().message, HasSubstr(name));
+  }
+  const auto registers_only = check_capabilities([](long) { return KVM_SYNC_X86_REGS; });
+  ASSERT_FALSE(registers_only);
+  EXPECT_THAT(registers_only.error().message, HasSubstr("segments"));
+}
+
 }  // namespace
 }  // namespace warmfork::kvm
