@@ -29,7 +29,9 @@ namespace {
 constexpr std::string_view kEndless = ".ORIG x3000\nLOOP ADD R0, R0, #1\nBRnzp LOOP\n.END\n";
 constexpr std::string_view kIllegal = ".ORIG x3000\nLEA R0, #0\n.FILL xD000\nHALT\n.END\n";
 constexpr std::uint64_t kExactBudget = 1'000'003;  // an odd number: R0 tells how often the loop has gone round
+constexpr std::uint64_t kDeadlineNs = 20'000'000;
 constexpr int kCalls = 500;
+constexpr int kEmptyMachines = 5;
 
 // When this process began, on now_ns()'s clock. The processor time of a process counts from its fork, and until here it
 // has done nothing but compute: the kernel's own record of its start is only good to 10 ms.
@@ -52,6 +54,7 @@ class Demo {
     WARMFORK_TRY(speed());
     WARMFORK_TRY(warm_call());
     WARMFORK_TRY(hostile());
+    WARMFORK_TRY(deadline());
     return {};
   }
 
@@ -108,6 +111,15 @@ class Demo {
     WARMFORK_TRY_ASSIGN(const BackendInfo info, probe_backend(*kvm_));
     say("{} on {}; SYSCALL {}; code at CPL 0 {}", info.name, info.cpu,
         info.syscall_enters_cpl0 ? "enters CPL 0" : "stays at CPL 3", info.cpl0_is_native ? "native" : "emulated");
+    Histogram floor;
+    for (int i = 0; i < kEmptyMachines; ++i) {
+      const std::uint64_t begin = now_ns();
+      WARMFORK_TRY_ASSIGN(const kvm::VmFd vm, kvm_->create_vm());
+      WARMFORK_TRY_ASSIGN(const kvm::VcpuFd vcpu, vm.create_vcpu(0));
+      floor.record(now_ns() - begin);
+    }
+    say("an empty virtual machine alone, the floor of constructing one: {} (p50 of {})", time_text(floor.quantile(0.5)),
+        kEmptyMachines);
     return {};
   }
 
@@ -200,6 +212,22 @@ class Demo {
     WARMFORK_TRY(vm_->drain(output));
     if (again.stop != lc3::StopReason::kHalted) return fail(ErrorKind::kGuestFault, "hello.asm does not run again");
     say("powered on again, in {}: {}", time_text(static_cast<double>(took)), output.substr(0, output.find('\n')));
+    return {};
+  }
+
+  Status deadline() {
+    step("An endless loop without a budget meets a deadline");
+    WARMFORK_TRY_ASSIGN(const lc3::Program endless, lc3::assemble(kEndless, "endless.asm"));
+    WARMFORK_TRY(vm_->power_on({}));
+    WARMFORK_TRY(vm_->load(endless));
+    const std::uint64_t begin = now_ns();
+    const auto result = vm_->run(std::uint64_t{1} << 60, {.timeout_ns = kDeadlineNs});
+    const std::uint64_t took = now_ns() - begin;
+    if (result || result.error().kind != ErrorKind::kDeadline) {
+      return fail(ErrorKind::kGuestFault, "endless.asm did not meet its deadline: {}",
+                  result ? lc3::describe(result->stop) : result.error().message);
+    }
+    say("given {}, stopped from outside after {}", time_text(kDeadlineNs), time_text(static_cast<double>(took)));
     return {};
   }
 

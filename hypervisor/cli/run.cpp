@@ -191,6 +191,12 @@ void print_statistics(const Ending& outcome, const Lc3Places& places, const lc3:
              time_text(static_cast<double>(load_ns)), statistics_text(*outcome.statistics, places));
 }
 
+// An error of a guest that has ended, with its report.
+Error with_fault(Error error, lc3::Lc3Vm& vm) {
+  if (const auto& fault = vm.machine().fault()) error.message += "\n" + fault->to_text();
+  return error;
+}
+
 Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(const Plan plan, make_plan(options));
   WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::load_program(options.files));
@@ -226,9 +232,10 @@ Result<int> run_checked(const Options& options) {
     if (input.is_terminal()) {
       WARMFORK_TRY_ASSIGN(terminal, RawTerminal::enter(STDIN_FILENO));
     }
-    WARMFORK_TRY_ASSIGN(outcome.run, Lc3Console(*vm, input, sink, *signals).run(plan.budget, plan.deadline_ns));
+    auto run = Lc3Console(*vm, input, sink, *signals).run(plan.budget, plan.deadline_ns);
+    if (!run) return Failure(with_fault(std::move(run).error(), *vm));
+    outcome.run = *run;
   }
-  WARMFORK_TRY_ASSIGN(outcome.registers, vm->registers());
   if (outcome.run.end == RunEnd::kStopped) {
     WARMFORK_TRY_ASSIGN(outcome.failure, find_failure(*vm, plan.machine, outcome.run.last));
   }
@@ -236,9 +243,15 @@ Result<int> run_checked(const Options& options) {
     WARMFORK_TRY_ASSIGN(outcome.statistics, collect_statistics(*vm));
   }
   const Lc3Places places(program, plan.machine.load_os ? &lc3::os_image(edition_of(options)) : nullptr);
-  const std::uint16_t interesting = outcome.failure ? outcome.failure->address : outcome.registers.pc;
-  WARMFORK_TRY_ASSIGN(const auto word, vm->read_memory(interesting, 1));
-  judge(outcome, places, word.front(), plan, *signals, sink);
+  std::uint16_t word = 0;
+  const bool plain_end = outcome.run.end == RunEnd::kStopped && outcome.run.last.stop == lc3::StopReason::kHalted;
+  if (!plain_end || outcome.failure || options.json) {  // a plain end has nothing to show
+    WARMFORK_TRY_ASSIGN(outcome.registers, vm->registers());
+    const std::uint16_t address = outcome.failure ? outcome.failure->address : outcome.registers.pc;
+    WARMFORK_TRY_ASSIGN(const auto words, vm->read_memory(address, 1));
+    word = words.front();
+  }
+  judge(outcome, places, word, plan, *signals, sink);
 
   if (options.json) print_json(outcome, sink, plan, places, vm->start_times(), load_ns);
   if (outcome.statistics && !options.json) print_statistics(outcome, places, vm->start_times(), load_ns);

@@ -42,15 +42,19 @@ void set_mode(int fd, const termios& mode) {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-void restore_terminal() {
-  const int fd = terminal_fd.load();
-  if (fd >= 0) set_mode(fd, cooked_mode);
+// A terminal that does not control this process has no foreground (ENOTTY): then there is nobody to take it from.
+bool is_ours(int fd) {
+  const pid_t foreground = ::tcgetpgrp(fd);
+  return foreground == ::getpgrp() || (foreground < 0 && errno == ENOTTY);
 }
 
-void take_terminal() {
+// In the background the terminal is somebody else's, with the modes that they want.
+void set_mode_if_ours(const termios& mode) {
   const int fd = terminal_fd.load();
-  if (fd >= 0 && ::tcgetpgrp(fd) == ::getpgrp()) set_mode(fd, raw_mode);
+  if (fd >= 0 && is_ours(fd)) set_mode(fd, mode);
 }
+void restore_terminal() { set_mode_if_ours(cooked_mode); }
+void take_terminal() { set_mode_if_ours(raw_mode); }
 
 void end_by(int signal) {
   ::signal(signal, SIG_DFL);
@@ -133,8 +137,9 @@ Result<std::unique_ptr<RawTerminal>> RawTerminal::enter(int fd) {
 }
 
 RawTerminal::~RawTerminal() {
-  const int fd = terminal_fd.exchange(-1);
-  if (::tcgetpgrp(fd) == ::getpgrp()) set_mode(fd, cooked_mode);
+  // First the mode, then the descriptor: a signal between the two restores it again, which does no harm.
+  restore_terminal();
+  terminal_fd.store(-1);
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) ::sigaction(kFatalSignals[i], &old_fatal[i], nullptr);
   ::sigaction(SIGTSTP, &old_stop, nullptr);
   ::sigaction(SIGCONT, &old_continue, nullptr);

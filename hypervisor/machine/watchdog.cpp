@@ -136,6 +136,10 @@ void Watchdog::run(std::stop_token stop) {
   sigfillset(&all);
   ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
   std::unique_lock lock(mutex_);
+  // Before the first deadline there is nothing to do. Above all not to calibrate the clock, which takes 10 ms of a
+  // processor, with the lock held: a process that lives for less would wait for it at its end.
+  wakeup_.wait(lock, stop, [this] { return woken_; });
+  woken_ = false;
   std::uint64_t last_active = tsc_now();
   while (!stop.stop_requested()) {
     const std::uint64_t now = tsc_now();

@@ -16,7 +16,7 @@ TEST_F(DemoTest, ShowsEveryStepWithoutATerminal) {
   EXPECT_EQ(ended.err, "");
   EXPECT_LT(ended.seconds, 20);
   for (const char* text : {"process start to first result", "Hello from the LC-3!", "asked for 1000003 instructions",
-                           "the floor", "illegal opcode", "Where to go next"}) {
+                           "the floor", "illegal opcode", "stopped from outside after", "Where to go next"}) {
     EXPECT_THAT(ended.out, HasSubstr(text));
   }
 }

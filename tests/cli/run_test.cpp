@@ -285,9 +285,13 @@ TEST_F(RunTest, WithoutMemoryItSaysSoInOneSentence) {
   EXPECT_GT(refused, 0);
 }
 
-TEST_F(RunTest, AFullDiskIsAnError) {
-  const Ended ended = run_cli({"run", path("x")});  // the shell's part is done by hand below
+TEST_F(RunTest, AProgramInDeviceSpaceIsRefused) {
+  const Ended ended = run_cli({"run", file("high.asm", ".ORIG xFDF0\n.BLKW 32\n.END\n")});
   EXPECT_EQ(ended.code, 3);
+  EXPECT_THAT(ended.err, HasSubstr("reaches the device registers at xFE00"));
+}
+
+TEST_F(RunTest, AFullDiskIsAnError) {
   const std::string command = std::string(WARMFORK_BINARY) + " run " + file("hello.asm", kHello) + " >/dev/full 2>" +
                               path("err") + " </dev/null";
   EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 4);

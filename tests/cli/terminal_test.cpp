@@ -196,6 +196,10 @@ TEST_F(TerminalTest, ErrorsAndPlainEndsLeaveTheTerminalAsItWas) {
   EXPECT_EQ(WEXITSTATUS(*error), 3);
   EXPECT_TRUE(bad.is_restored());
 
+  TerminalSession colours({"asm", path("bad.asm")});
+  ASSERT_TRUE(colours.wait_for_event());
+  EXPECT_NE(colours.shown().find("\033[1;31m            ^\033[0m"), std::string::npos) << colours.shown();
+
   // After an unfinished line the message starts on a line of its own.
   TerminalSession budget({"run", "--budget", "2", file("hello.asm", kHello)});
   ASSERT_TRUE(budget.wait_for_event());

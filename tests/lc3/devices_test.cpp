@@ -267,6 +267,14 @@ TEST_P(Devices, PsrCanBeReadAndWritten) {
   EXPECT_EQ(psr(*m), 0x0701) << "only mode, priority and condition code exist";
 }
 
+TEST_P(Devices, McrKeepsAllItsBits) {
+  auto m = machine().words(0x3000, {0x7040, 0x6440});  // STR R0, R1, #0; LDR R2, R1, #0
+  m.r(0) = 0xfdf3, m.r(1) = kMcr;
+  m.step(2);
+  EXPECT_EQ(m.r(2), 0xfdf3);
+  EXPECT_EQ(m->mcr, 0xfdf3);
+}
+
 TEST_P(Devices, ClearingMcr15StopsTheClock) {
   auto m = machine().words(0x3000, {0xb002, 0x1021, 0x0000, kMcr});  // STI R0, MCR
   m.r(0) = 0x7fff;

@@ -148,9 +148,9 @@ void ReferenceMachine::take_interrupt() {
 }
 
 State ReferenceMachine::step() {
-  if (!running()) return State::kHalted;
+  if (!clock_runs()) return State::kHalted;
   take_interrupt();
-  if (!running()) return State::kHalted;  // the push of the interrupt's frame reached MCR
+  if (!clock_runs()) return State::kHalted;  // the push of the interrupt's frame reached MCR
   return execute();
 }
 
@@ -349,7 +349,7 @@ State ReferenceMachine::native_trap(Word vector, Word instruction_address) {
       }
       break;
     default:  // HALT
-      mcr_ &= 0x7FFF;
+      mcr_ = word(mcr_ & 0x7FFF);
       break;
   }
   return state();

@@ -64,7 +64,7 @@ class ReferenceMachine {
   [[nodiscard]] std::string take_output();
   [[nodiscard]] std::size_t input_left() const { return keyboard_.size(); }
 
-  [[nodiscard]] State state() const { return running() ? State::kRunning : State::kHalted; }
+  [[nodiscard]] State state() const { return clock_runs() ? State::kRunning : State::kHalted; }
   /// Instructions executed since start(). One that raises an exception counts; entering an interrupt does not.
   [[nodiscard]] std::uint64_t instructions() const { return instructions_; }
 
@@ -86,7 +86,6 @@ class ReferenceMachine {
   static constexpr Word kUserBit = 0x8000;
   static constexpr Word kReady = 0x8000;
 
-  [[nodiscard]] bool running() const { return (mcr_ & 0x8000) != 0; }
   [[nodiscard]] bool user_mode() const { return (psr_ & kUserBit) != 0; }
   [[nodiscard]] bool forbidden(Word address) const;
   Word read(Word address);
@@ -94,6 +93,7 @@ class ReferenceMachine {
   void set_condition(Word result);
   void push(Word value);
   Word pop();
+  [[nodiscard]] bool clock_runs() const { return (mcr_ & 0x8000) != 0; }
   void enter_supervisor(Word pushed_pc, Word vector_address);
   void raise(Word vector, Word instruction_address);
   void take_interrupt();
@@ -110,7 +110,7 @@ class ReferenceMachine {
   Word psr_ = 0x8002;
   Word saved_ssp_ = 0x3000;
   Word saved_usp_ = 0xFE00;
-  Word mcr_ = 0x8000;                 // bit 15: the clock runs
+  Word mcr_ = 0x8000;                 // bit 15: the clock runs; the others are only kept
   bool keyboard_interrupts_ = false;  // KBSR[14]
   Word last_key_ = 0;                 // KBDR between characters
   std::deque<unsigned char> keyboard_;

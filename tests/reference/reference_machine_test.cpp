@@ -293,6 +293,16 @@ TEST(Reference, ClearingMcrStopsTheClock) {
   EXPECT_EQ(machine.instructions(), 1U);
 }
 
+TEST(Reference, McrKeepsAllItsBits) {
+  auto machine = machine_with({0x7040, 0x6440});  // STR R0, R1, #0; LDR R2, R1, #0
+  machine.set_reg(1, 0xFFFE);
+  machine.set_reg(0, 0xFDF3);
+  machine.step();
+  machine.step();
+  EXPECT_EQ(machine.reg(2), 0xFDF3);
+  EXPECT_EQ(machine.state(), State::kRunning);
+}
+
 TEST(Reference, PoppedPsrKeepsExactlyOneCondition) {
   ReferenceMachine machine;
   machine.set_psr(0xFFFF);
