@@ -32,6 +32,8 @@ Result<Mapping> Mapping::anonymous(std::size_t size, std::size_t alignment) {
   return Mapping(base, size);
 }
 
+void Mapping::populate() const { ::madvise(data_, size_, MADV_POPULATE_WRITE); }
+
 Result<Mapping> Mapping::shared(int fd, std::size_t size, std::int64_t offset) {
   // SAFETY: a fresh mapping of a descriptor the caller owns.
   void* raw = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);

@@ -99,6 +99,7 @@ Status AddressSpace::allocate(unsigned physical_bits) {
   WARMFORK_TRY_ASSIGN(Mapping image, Mapping::anonymous(image_size_));
   WARMFORK_TRY_ASSIGN(Mapping window, Mapping::anonymous(window_size_ + skew, x86::kLargePageSize));
   WARMFORK_TRY_ASSIGN(Mapping tables, Mapping::anonymous(tables_size_));
+  image.populate();  // all of it is about to be written
   WARMFORK_TRY(memory_.add(kImageGpa, std::move(image), 0, image_size_));
   WARMFORK_TRY(memory_.add(window_gpa_, std::move(window), skew, window_size_));
   WARMFORK_TRY(memory_.add(kTablesGpa, std::move(tables), 0, tables_size_));

@@ -32,9 +32,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
                                                  std::string_view name, MachineConfig config) {
   std::unique_ptr<Machine> machine(new Machine);
   machine->name_ = name;
-  machine->elf_.assign(elf.begin(), elf.end());
   const ElfLimits limits{.lowest_address = WARMFORK_USER_BASE, .memory_bytes = config.memory_bytes};
-  WARMFORK_TRY_ASSIGN(machine->plan_, plan_elf(machine->elf_, name, limits));
+  WARMFORK_TRY_ASSIGN(machine->plan_, plan_elf(elf, name, limits));
 
   std::uint64_t fixed = page_ceil(config.stack_bytes) + page_ceil(config.call_area_bytes) + kPage;
   for (const LoadSegment& segment : machine->plan_.segments) {
@@ -51,6 +50,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
                           .call_area = config.call_area_bytes};
   const x86::CpuModel cpu = x86::make_cpu_model(kvm.supported_cpuid());
   WARMFORK_TRY_ASSIGN(machine->space_, AddressSpace::build(machine->plan_, sizes, cpu.physical_bits));
+  // The program is in the guest's memory now; the plan outlives the caller's bytes.
+  for (LoadSegment& segment : machine->plan_.segments) segment.file_bytes = {};
   WARMFORK_TRY_ASSIGN(machine->vm_, kvm.create_vm());
   WARMFORK_TRY(machine->space_->attach(*machine->vm_));
   WARMFORK_TRY_ASSIGN(machine->vcpu_, machine->vm_->create_vcpu(0));

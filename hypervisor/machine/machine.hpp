@@ -118,7 +118,6 @@ class Machine {
   void load_registers(const kvm_regs& regs);
 
   std::string name_;
-  std::vector<std::byte> elf_;
   LoadPlan plan_;
   std::unique_ptr<GuestIo> own_io_;
   std::optional<kvm::VmFd> vm_;
