@@ -17,11 +17,11 @@ constexpr std::uint64_t kExceptionStubs = WARMFORK_SYSTEM_BASE + WARMFORK_EXCEPT
 constexpr std::size_t kMaxVmcalls = 1024;
 constexpr std::uint64_t kRedZone = 128;  // System V AMD64 ABI, §3.2.2: bytes below rsp that belong to the caller
 
-// A vmcall's return, as KVM reports it: one byte written to our port. Only OUT leaves nothing for KVM to complete at the
-// next entry: a pending IN would write into the registers of the next call.
+// A vmcall's return, as KVM reports it: one byte written to our port. Only OUT leaves nothing for KVM to complete at
+// the next entry: a pending IN would write into the registers of the next call.
 bool is_return(const kvm_run& run) {
-  return run.exit_reason == KVM_EXIT_IO && run.io.port == WARMFORK_PORT_RETURN &&
-         run.io.direction == KVM_EXIT_IO_OUT && run.io.size == 1 && run.io.count == 1;
+  return run.exit_reason == KVM_EXIT_IO && run.io.port == WARMFORK_PORT_RETURN && run.io.direction == KVM_EXIT_IO_OUT &&
+         run.io.size == 1 && run.io.count == 1;
 }
 
 bool canonical_user(std::uint64_t address) { return address < x86::kMaxVirtual; }
@@ -130,6 +130,7 @@ Error Machine::describe_unready(std::string_view what) const {
     default: break;
   }
   if (fault_) return {ErrorKind::kGuestFault, fmt::format("{}: the guest has ended: {}", name_, fault_->summary)};
+  if (host_error_) return *host_error_;
   return {ErrorKind::kGuestFault, fmt::format("{}: the program has exited with code {}", name_, exit_code_)};
 }
 
@@ -235,7 +236,9 @@ std::optional<Result<Machine::Stop>> Machine::handle_slow(int run_error) {
   if (run_error != 0) {
     state_ = State::kEnded;
     errno = run_error;
-    return Result<Stop>(fail_errno("{}: KVM_RUN", name_));
+    Failure failure = fail_errno("{}: KVM_RUN", name_);
+    host_error_ = failure.value();
+    return Result<Stop>(std::move(failure));
   }
   const kvm::VcpuExit exit = kvm::decode_exit(vcpu_->shared(), vcpu_->shared_size());
   if (const auto* io = std::get_if<kvm::ExitIo>(&exit);

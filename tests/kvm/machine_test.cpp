@@ -177,6 +177,18 @@ TEST_F(Vmcall, WaitingInsideACallEndsTheGuest) {
   EXPECT_FALSE(machine->ready());
 }
 
+TEST_F(Vmcall, AfterAnErrorOfTheHostSaysSo) {
+  const auto machine = make_ready("probe_calls");
+  ASSERT_NE(machine, nullptr);
+  machine->vcpu().shared().kvm_valid_regs = ~std::uint64_t{0};  // which KVM_RUN refuses
+  for (int i = 0; i < 2; ++i) {
+    const auto result = call(*machine, "nothing");
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().kind, ErrorKind::kHost);
+    EXPECT_THAT(result.error().message, HasSubstr("KVM_RUN"));
+  }
+}
+
 class Deadline : public Vmcall {};
 
 TEST_F(Deadline, StopsALateCallInTime) {
