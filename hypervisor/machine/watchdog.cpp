@@ -79,11 +79,12 @@ void Watchdog::add(WatchSlot* slot) {
   static std::once_flag once;
   std::call_once(once, install_kick_handler);
   const std::scoped_lock lock(mutex_);
-  slots_.push_back(slot);
+  slots_.reserve(slots_.size() + 1);
   if (!thread_.joinable()) {
     next_tick_.store(WatchSlot::kNever);
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   }
+  slots_.push_back(slot);  // last, as it cannot throw: a slot whose constructor throws must not stay in the list
 }
 
 void Watchdog::remove(WatchSlot* slot) {
@@ -91,14 +92,17 @@ void Watchdog::remove(WatchSlot* slot) {
   {
     const std::scoped_lock lock(mutex_);
     std::erase(slots_, slot);
-    if (slots_.empty()) last = std::move(thread_);
+    if (slots_.empty()) {
+      last = std::move(thread_);
+      last.request_stop();  // under the lock: it must not look after the slots of the thread that comes next
+    }
   }
 }  // joins here, outside the lock
 
 void Watchdog::wake() {
   const std::scoped_lock lock(mutex_);
   woken_ = true;
-  wakeup_.notify_one();
+  wakeup_.notify_all();  // a thread that has been stopped may still wait beside the one that is meant
 }
 
 // Kicks the late ones and returns the next tick. Called with the lock held, so that no slot goes away meanwhile.
@@ -158,7 +162,7 @@ void Watchdog::run(std::stop_token stop) {
       const double ns = tsc_to_ns(next - std::min(next, tsc_now()));
       wakeup_.wait_for(lock, stop, std::chrono::nanoseconds(static_cast<std::int64_t>(ns)), woken);
     }
-    woken_ = false;
+    if (!stop.stop_requested()) woken_ = false;  // a stopped thread must not take the wake-up of the next one
   }
 }
 
