@@ -100,6 +100,33 @@ TEST_F(Hostility, ForgedExceptionIsNotBelieved) {
   EXPECT_THAT(outcome.error().message, ::testing::Not(HasSubstr("page fault")));
 }
 
+// However a guest returns from a call, the next call starts as the first one did.
+TEST_F(Hostility, OddReturnLeavesNothingToTheNextCall) {
+  for (const char* way :
+       {"by_string", "by_repeated_string", "with_all_flags", "with_single_step", "with_null_selectors",
+        "behind_a_stack_segment_load", "without_a_stack", "through_the_system_call_stub"}) {
+    SCOPED_TRACE(way);
+    const auto machine = make_ready("probe_odd_returns");
+    ASSERT_NE(machine, nullptr);
+    const auto odd = machine->find_vmcall(way);
+    const auto flags = machine->find_vmcall("flags_of_a_call");
+    const auto weigh = machine->find_vmcall("weigh");
+    ASSERT_TRUE(odd && flags && weigh);
+    constexpr std::array<std::uint64_t, 6> kArguments{1, 2, 3, 4, 5, 6};
+    for (int round = 0; round < 3; ++round) {
+      const auto returned = machine->call(*odd, {}, {.timeout_ns = kTimeout});
+      ASSERT_TRUE(returned) << returned.error().message;
+      EXPECT_EQ(*returned, 1u);
+      const auto found = machine->call(*flags, {}, {.timeout_ns = kTimeout});
+      ASSERT_TRUE(found) << found.error().message;
+      EXPECT_EQ(*found & 0x244dd5, 0u) << "TF, NT, AC, DF, ID and the arithmetic flags";
+      const auto weighed = machine->call(*weigh, kArguments, {.timeout_ns = kTimeout});
+      ASSERT_TRUE(weighed) << weighed.error().message;
+      EXPECT_EQ(*weighed, 654321u);
+    }
+  }
+}
+
 TEST_F(Hostility, InfiniteLoopMeetsItsDeadline) {
   const auto machine = make("probe_infinite_loop");
   ASSERT_NE(machine, nullptr);
