@@ -57,7 +57,8 @@ Failure broken_protocol(const std::string& what) { return fail(ErrorKind::kGuest
 
 }  // namespace
 
-Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Options& options) {
+Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Options& options,
+                                             std::span<const std::byte> guest) {
   static_assert(kCallNames.size() == static_cast<std::size_t>(Call::kCount));
   std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
   auto before = std::chrono::steady_clock::now();
@@ -65,10 +66,10 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
     const auto now = std::chrono::steady_clock::now();
     return static_cast<std::uint64_t>(std::chrono::nanoseconds(now - std::exchange(before, now)).count());
   };
-  const auto elf = std::as_bytes(std::span(warmfork_lc3_guest_begin, warmfork_lc3_guest_end));
+  const auto own = std::as_bytes(std::span(warmfork_lc3_guest_begin, warmfork_lc3_guest_end));
   WARMFORK_TRY_ASSIGN(
       vm->machine_,
-      Machine::create(kvm, elf, "lc3_guest",
+      Machine::create(kvm, guest.empty() ? own : guest, "lc3_guest",
                       {.memory_bytes = kMemoryBytes, .stack_bytes = kStackBytes, .call_area_bytes = kCallAreaBytes}));
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());

@@ -57,8 +57,10 @@ struct StartTimes {
 
 class Lc3Vm {
  public:
-  /// Boots the guest program and powers the LC-3 on. Takes some hundred microseconds.
-  [[nodiscard]] static Result<std::unique_ptr<Lc3Vm>> create(const kvm::Kvm& kvm, const Lc3Options& options);
+  /// Boots the guest program and powers the LC-3 on. Takes some hundred microseconds. `guest` is the ELF of another
+  /// program that speaks the protocol; empty: the one that belongs to this host.
+  [[nodiscard]] static Result<std::unique_ptr<Lc3Vm>> create(const kvm::Kvm& kvm, const Lc3Options& options,
+                                                             std::span<const std::byte> guest = {});
 
   /// Power-on again, as new: memory, registers, devices, console, counters. Loads the OS if the options say so.
   [[nodiscard]] Status power_on(const Lc3Options& options);
