@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 
 namespace warmfork {
@@ -66,7 +67,9 @@ void WatchSlot::kick() {
   // A thread that has just left the call gets a signal it ignores; an id that is no longer a thread of this process is
   // refused by tgkill.
   if (const int thread = running_thread_.load(std::memory_order_acquire); thread != 0) {
+    const int saved = errno;  // a signal handler may be what cancels
     ::syscall(SYS_tgkill, ::getpid(), thread, Watchdog::kick_signal());
+    errno = saved;
   }
 }
 

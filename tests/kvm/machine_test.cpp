@@ -295,6 +295,42 @@ TEST_F(Deadline, StopsABlockedRead) {
   EXPECT_EQ(resumed->exit_code, 11);
 }
 
+// Stopped wherever it may be: in guest code, before and after system calls, while memory is mapped and protected.
+TEST_F(Deadline, AnyNumberOfStopsChangesNothing) {
+  const auto machine = make("probe_heap");
+  ASSERT_NE(machine, nullptr);
+  int stops = 0;
+  auto booted = machine->boot({.timeout_ns = 1});
+  for (; !booted && booted.error().kind == ErrorKind::kDeadline; ++stops) booted = machine->boot({.timeout_ns = 1});
+  ASSERT_TRUE(booted) << booted.error().message;
+  EXPECT_EQ(booted->exit_code, 0) << io().output();
+  EXPECT_GT(stops, 0);
+}
+
+// The watchdog starts and ends with the machines there are, and a machine may go from thread to thread.
+TEST_F(Deadline, HoldsWhileMachinesComeAndGoInTwoThreads) {
+  std::vector<std::jthread> threads;
+  for (int thread = 0; thread < 2; ++thread) {
+    threads.emplace_back([this] {
+      const auto elf = read_file(test_data("probe_calls.elf"), 1 << 24);
+      ASSERT_TRUE(elf);
+      for (std::uint64_t i = 0; i < scaled(40); ++i) {
+        auto created = Machine::create(system(), *elf, "probe_calls", {});
+        ASSERT_TRUE(created) << created.error().message;
+        Machine& machine = **created;
+        ASSERT_TRUE(machine.boot({.timeout_ns = kTimeout}));
+        const auto spin = machine.find_vmcall("spin");
+        ASSERT_TRUE(spin);
+        std::jthread([&] {
+          const auto late = machine.call(*spin, {}, {.timeout_ns = 500'000});
+          ASSERT_FALSE(late);
+          EXPECT_EQ(late.error().kind, ErrorKind::kDeadline) << late.error().message;
+        }).join();
+      }
+    });
+  }
+}
+
 class Cancel : public Vmcall {};
 
 TEST_F(Cancel, StopsARunningCallFromAnotherThread) {
