@@ -377,6 +377,44 @@ TEST_F(Cancel, RacingWithCallsLosesNone) {
   }
 }
 
+// The cancellation comes after the machine has looked for one and before the thread sleeps in its read.
+TEST_F(Cancel, IsNotLostOnAReadThatIsAboutToBlock) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const UniqueFd read_end(ends[0]);
+  const UniqueFd write_end(ends[1]);
+  class CancelledInput final : public GuestIo {
+   public:
+    explicit CancelledInput(int fd) : fd_(fd) {}
+    ssize_t write(int, std::span<const std::byte> bytes) override { return static_cast<ssize_t>(bytes.size()); }
+    ssize_t read(std::span<std::byte> bytes) override {
+      if (machine != nullptr) std::jthread([this] { machine->cancel(); }).join();
+      const ssize_t got = ::read(fd_, bytes.data(), bytes.size());
+      return got < 0 ? -errno : got;
+    }
+    [[nodiscard]] bool is_terminal(int) const override { return false; }
+    Machine* machine = nullptr;
+
+   private:
+    int fd_;
+  } input(read_end.get());
+  MachineConfig config;
+  config.io = &input;
+  const auto machine = make("probe_blocked_read", {}, std::move(config));
+  ASSERT_NE(machine, nullptr);
+  input.machine = machine.get();
+  // Should the cancellation be lost, the read ends like this, and the test fails instead of hanging.
+  std::jthread rescue([&](const std::stop_token& stop) {
+    for (int i = 0; i < 200 && !stop.stop_requested(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(::write(write_end.get(), "x", 1), 1);
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  const auto stopped = machine->boot();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().kind, ErrorKind::kCancelled) << stopped.error().message;
+}
+
 class LinuxProgram : public MachineTest {};
 
 TEST_F(LinuxProgram, SeesWhatItMayExpect) {
