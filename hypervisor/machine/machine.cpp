@@ -63,7 +63,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
 
   if (config.process.arguments.empty()) config.process.arguments.emplace_back(name);
   if (config.io == nullptr) {
-    machine->own_io_ = std::make_unique<BufferIo>();
+    machine->own_io_ = std::make_unique<NullIo>();
     config.io = machine->own_io_.get();
   }
   machine->process_.emplace(*machine->space_, *machine->vm_, *config.io, std::move(config.process));

@@ -127,6 +127,21 @@ TEST_F(Vmcall, MaySystemCall) {
   EXPECT_EQ(io().output(), text + text + text);
 }
 
+TEST_F(Vmcall, OutputOfAMachineWithoutIoIsDiscardedHoweverMuch) {
+  const auto elf = read_file(test_data("probe_calls.elf"), 1 << 24);
+  ASSERT_TRUE(elf);
+  const auto machine = Machine::create(system(), *elf, "probe_calls", {});
+  ASSERT_TRUE(machine) << machine.error().message;
+  ASSERT_TRUE((*machine)->boot({.timeout_ns = kTimeout}));
+  const std::uint64_t size = (*machine)->memory().call_area().size;
+  const std::uint64_t address = (*machine)->memory().call_area().begin.value;
+  for (std::uint64_t written = 0; written <= std::uint64_t{64} << 20; written += size) {
+    const auto result = call(**machine, "say", {address, size}, {.timeout_ns = kTimeout});
+    ASSERT_TRUE(result) << result.error().message;
+    ASSERT_EQ(*result, size) << "after " << written;
+  }
+}
+
 TEST_F(Vmcall, BeforeBootIsRefused) {
   const auto machine = make("probe_calls");
   ASSERT_NE(machine, nullptr);
