@@ -57,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Hostile{"DivideByZero", "probe_divide_by_zero", {}, "divide error"},
                       Hostile{"SingleStep", "probe_single_step", {}, "debug exception"},
                       Hostile{"ForgedReturn", "probe_forged_return", {}, "a vmcall that was never made"},
-                      Hostile{"SystemCallReturnAddress", "probe_bad_syscall_return", {}, "outside user space"},
+                      Hostile{"SystemCallReturnAddress", "probe_bad_syscall_return", {}, "system call returns to"},
                       Hostile{"ProtectedPageWritten", "probe_memory_protection", {"write"}, "page fault: write to"},
                       Hostile{"ProtectedPageRead", "probe_memory_protection", {"read_none"}, "page fault: read of"},
                       privileged("hlt"), privileged("mov_cr3"), privileged("rdmsr"), privileged("wrmsr"),
