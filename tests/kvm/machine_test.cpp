@@ -440,8 +440,10 @@ class AboutToBlock : public MachineTest {
       }
       EXPECT_EQ(::write(write_end.get(), "x", 1), 1);
     });
+    const auto begin = std::chrono::steady_clock::now();
     const auto stopped = machine->boot(options);
-    ASSERT_FALSE(stopped) << "the stop was lost";
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4)) << "the stop was lost";
+    ASSERT_FALSE(stopped);
     EXPECT_EQ(stopped.error().kind, kind) << stopped.error().message;
   }
 };

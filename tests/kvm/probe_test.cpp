@@ -84,9 +84,11 @@ TEST_P(ForeignPort, EndsTheGuest) {
 INSTANTIATE_TEST_SUITE_P(
     Ports, ForeignPort,
     ::testing::Values(std::vector<std::string>{"3f8", "out", "8"}, std::vector<std::string>{"60", "in", "8"},
-                      std::vector<std::string>{"cf8", "out", "32"}, std::vector<std::string>{"42", "in", "8"},
-                      std::vector<std::string>{"42", "out", "32"}, std::vector<std::string>{"3f8", "outs", "0"},
-                      std::vector<std::string>{"40", "outs", "0"}, std::vector<std::string>{"2e", "out", "8"}),
+                      std::vector<std::string>{"cf8", "out", "32"}, std::vector<std::string>{"40", "in", "8"},
+                      std::vector<std::string>{"41", "in", "8"}, std::vector<std::string>{"41", "out", "32"},
+                      std::vector<std::string>{"42", "in", "8"}, std::vector<std::string>{"42", "out", "32"},
+                      std::vector<std::string>{"3f8", "outs", "0"}, std::vector<std::string>{"40", "outs", "0"},
+                      std::vector<std::string>{"2e", "out", "8"}),
     [](const auto& parameter) { return "Port" + parameter.param[0] + "_" + parameter.param[1] + parameter.param[2]; });
 
 class Hostility : public MachineTest {};
