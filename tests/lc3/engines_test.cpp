@@ -120,8 +120,9 @@ TEST_P(Engines, CarriesReachNeitherAddressesNorConditions) {
         m->r(1) = 0xffff;
         m->r(2) = 0x3011;
         m->r(5) = 0x1234;
-        const std::uint16_t program[] = {sum, 0x16c3, sum, use, 0x1da1, 0x1da1};  // R3 doubled in between; R6 += 1
+        const std::uint16_t program[] = {sum, 0x16c3, sum, use, 0x1da1, 0x1da1};  // R6 += 1
         for (unsigned i = 0; i < std::size(program); ++i) m->at(static_cast<std::uint16_t>(0x3000 + i)) = program[i];
+        m->at(0x3010) = m->at(0x0004) = 0x1da1;  // shows where a jump went
         m->run(5);
       }
       ASSERT_NO_FATAL_FAILURE(expect_same(*fast, *careful));
