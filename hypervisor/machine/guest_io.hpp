@@ -28,6 +28,14 @@ class HostStdio final : public GuestIo {
   [[nodiscard]] bool is_terminal(int fd) const override;
 };
 
+/// No descriptors at all: reads see the end of input, writes are discarded.
+class NullIo final : public GuestIo {
+ public:
+  ssize_t write(int, std::span<const std::byte> bytes) override { return static_cast<ssize_t>(bytes.size()); }
+  ssize_t read(std::span<std::byte>) override { return 0; }
+  [[nodiscard]] bool is_terminal(int) const override { return false; }
+};
+
 /// Strings in place of descriptors: input is consumed, output is kept up to a limit (then -ENOSPC).
 class BufferIo final : public GuestIo {
  public:

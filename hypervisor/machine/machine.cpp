@@ -64,7 +64,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
 
   if (config.process.arguments.empty()) config.process.arguments.emplace_back(name);
   if (config.io == nullptr) {
-    machine->own_io_ = std::make_unique<BufferIo>();
+    machine->own_io_ = std::make_unique<NullIo>();
     config.io = machine->own_io_.get();
   }
   machine->process_.emplace(*machine->space_, *machine->vm_, *config.io, std::move(config.process));
@@ -131,6 +131,7 @@ Error Machine::describe_unready(std::string_view what) const {
     default: break;
   }
   if (fault_) return {ErrorKind::kGuestFault, fmt::format("{}: the guest has ended: {}", name_, fault_->summary)};
+  if (host_error_) return *host_error_;
   return {ErrorKind::kGuestFault, fmt::format("{}: the program has exited with code {}", name_, exit_code_)};
 }
 
@@ -236,7 +237,9 @@ std::optional<Result<Machine::Stop>> Machine::handle_slow(int run_error) {
   if (run_error != 0) {
     state_ = State::kEnded;
     errno = run_error;
-    return Result<Stop>(fail_errno("{}: KVM_RUN", name_));
+    Failure failure = fail_errno("{}: KVM_RUN", name_);
+    host_error_ = failure.value();
+    return Result<Stop>(std::move(failure));
   }
   const kvm::VcpuExit exit = kvm::decode_exit(vcpu_->shared(), vcpu_->shared_size());
   if (const auto* io = std::get_if<kvm::ExitIo>(&exit);

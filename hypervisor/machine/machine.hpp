@@ -136,6 +136,7 @@ class Machine {
   std::uint64_t result_ = 0;
   MachineCounters counters_;
   std::optional<FaultReport> fault_;
+  std::optional<Error> host_error_;  // why the machine ended, if KVM gave up
 };
 
 }  // namespace warmfork

@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
+#include <cerrno>
+#include <ctime>
 
 namespace warmfork {
 namespace {
@@ -59,6 +60,8 @@ StopReason WatchSlot::take_stop_reason() {
 void WatchSlot::cancel() {
   cancelled_.store(true, std::memory_order_seq_cst);
   kick();
+  // The kick is lost on a thread that is just about to block in a read: the watchdog repeats it.
+  Watchdog::instance().wake();
 }
 
 void WatchSlot::kick() {
@@ -66,7 +69,9 @@ void WatchSlot::kick() {
   // A thread that has just left the call gets a signal it ignores; an id that is no longer a thread of this process is
   // refused by tgkill.
   if (const int thread = running_thread_.load(std::memory_order_acquire); thread != 0) {
+    const int saved = errno;  // a signal handler may be what cancels
     ::syscall(SYS_tgkill, ::getpid(), thread, Watchdog::kick_signal());
+    errno = saved;
   }
 }
 
@@ -78,28 +83,27 @@ Watchdog& Watchdog::instance() {
 void Watchdog::add(WatchSlot* slot) {
   static std::once_flag once;
   std::call_once(once, install_kick_handler);
+  const std::scoped_lock lifecycle(lifecycle_);
   const std::scoped_lock lock(mutex_);
-  slots_.push_back(slot);
+  slots_.reserve(slots_.size() + 1);
   if (!thread_.joinable()) {
     next_tick_.store(WatchSlot::kNever);
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   }
+  slots_.push_back(slot);  // last, as it cannot throw: a slot whose constructor throws must not stay in the list
 }
 
 void Watchdog::remove(WatchSlot* slot) {
+  const std::scoped_lock lifecycle(lifecycle_);
   std::jthread last;
   {
     const std::scoped_lock lock(mutex_);
     std::erase(slots_, slot);
     if (slots_.empty()) last = std::move(thread_);
   }
-}  // joins here, outside the lock
-
-void Watchdog::wake() {
-  const std::scoped_lock lock(mutex_);
-  woken_ = true;
-  wakeup_.notify_one();
-}
+  last.request_stop();
+  wake();
+}  // joins here, outside the lock of the slots
 
 // Kicks the late ones and returns the next tick. Called with the lock held, so that no slot goes away meanwhile.
 std::uint64_t Watchdog::scan(std::uint64_t now) {
@@ -109,6 +113,10 @@ std::uint64_t Watchdog::scan(std::uint64_t now) {
   for (WatchSlot* slot : slots_) {
     std::uint64_t deadline = slot->deadline_.load(std::memory_order_seq_cst);
     calls += slot->calls_.load(std::memory_order_relaxed);
+    if (slot->cancelled_.load(std::memory_order_seq_cst) && slot->running_thread_.load() != 0) {
+      slot->kick();
+      armed = true;
+    }
     if (deadline == WatchSlot::kExpired) {
       slot->kick();  // again: the first kick may have come while the thread was about to block in a read
       armed = true;
@@ -130,39 +138,48 @@ std::uint64_t Watchdog::scan(std::uint64_t now) {
   return now + std::max(shortest / 8, ns_to_tsc(kMinTickNs));
 }
 
+void Watchdog::sleep_until(std::uint64_t tick) {
+  if (tick == WatchSlot::kNever) {
+    ::sem_wait(&wakeup_);
+    return;
+  }
+  timespec until{};
+  ::clock_gettime(CLOCK_MONOTONIC, &until);
+  const std::uint64_t now = tsc_now();
+  const auto ns = until.tv_nsec + static_cast<std::int64_t>(tsc_to_ns(tick - std::min(tick, now)));
+  until.tv_sec += ns / 1'000'000'000;
+  until.tv_nsec = ns % 1'000'000'000;
+  ::sem_clockwait(&wakeup_, CLOCK_MONOTONIC, &until);
+}
+
 void Watchdog::run(std::stop_token stop) {
   // The thread that kicks must not be the one that is kicked by signals meant for the process.
   sigset_t all;
   sigfillset(&all);
   ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  std::unique_lock lock(mutex_);
   // Before the first deadline there is nothing to do. Above all not to calibrate the clock, which takes 10 ms of a
   // processor, with the lock held: a process that lives for less would wait for it at its end.
-  wakeup_.wait(lock, stop, [this] { return woken_; });
-  woken_ = false;
+  sleep_until(WatchSlot::kNever);
   std::uint64_t last_active = tsc_now();
   while (!stop.stop_requested()) {
-    const std::uint64_t now = tsc_now();
-    std::uint64_t next = scan(now);
-    if (next != WatchSlot::kNever) {
-      last_active = now;
-    } else if (now - last_active < ns_to_tsc(kIdleBeforeSleepNs)) {
-      next = now + ns_to_tsc(kMaxTickNs);
-    }
-    next_tick_.store(next, std::memory_order_seq_cst);
-    // A deadline armed between the scan and this store may be earlier than the tick: look once more.
-    if (const std::uint64_t again = scan(tsc_now()); again < next) {
-      next = again;
+    std::uint64_t next = WatchSlot::kNever;
+    {
+      const std::scoped_lock lock(mutex_);
+      const std::uint64_t now = tsc_now();
+      next = scan(now);
+      if (next != WatchSlot::kNever) {
+        last_active = now;
+      } else if (now - last_active < ns_to_tsc(kIdleBeforeSleepNs)) {
+        next = now + ns_to_tsc(kMaxTickNs);
+      }
       next_tick_.store(next, std::memory_order_seq_cst);
+      // A deadline armed between the scan and this store may be earlier than the tick: look once more.
+      if (const std::uint64_t again = scan(tsc_now()); again < next) {
+        next = again;
+        next_tick_.store(next, std::memory_order_seq_cst);
+      }
     }
-    const auto woken = [this] { return woken_; };
-    if (next == WatchSlot::kNever) {
-      wakeup_.wait(lock, stop, woken);
-    } else {
-      const double ns = tsc_to_ns(next - std::min(next, tsc_now()));
-      wakeup_.wait_for(lock, stop, std::chrono::nanoseconds(static_cast<std::int64_t>(ns)), woken);
-    }
-    woken_ = false;
+    sleep_until(next);
   }
 }
 

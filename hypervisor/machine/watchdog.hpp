@@ -5,16 +5,17 @@
 // returns. It ticks at a fraction of the shortest timeout in use, and sleeps while nothing runs; only a call whose
 // deadline comes before its next tick has to wake it. A deadline is met within one tick after it (an eighth of the
 // timeout, at least 0.25 ms, at most 10 ms), plus scheduling.
+// A cancellation wakes it too: it repeats the kick at every tick until the vCPU's thread has taken the cancellation.
 //
 //   slot.deadline_:  0 idle  ->  T running until T  ->  (watchdog: compare-and-swap) kExpired  ->  0
 #pragma once
 
 #include "kvm/kvm.hpp"
 
+#include <semaphore.h>
 #include <signal.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -43,11 +44,6 @@ class WatchSlot {
   }
   /// Why the running call has to stop, if it has to. Reports a cancellation once.
   [[nodiscard]] StopReason take_stop_reason();
-  /// Whether take_stop_reason would report something, without taking it.
-  [[nodiscard]] bool stop_pending() const {
-    return cancelled_.load(std::memory_order_acquire) || deadline_.load(std::memory_order_acquire) == kExpired;
-  }
-
   /// Stops the running call, or the next one if none runs.
   void cancel();
 
@@ -75,18 +71,20 @@ class Watchdog {
 
  private:
   friend class WatchSlot;
+  Watchdog() { ::sem_init(&wakeup_, 0, 0); }
   void add(WatchSlot* slot);
   void remove(WatchSlot* slot);
-  void wake();
+  void wake() { ::sem_post(&wakeup_); }  // async-signal-safe; takes no lock
   void run(std::stop_token stop);
+  void sleep_until(std::uint64_t tick);
   std::uint64_t scan(std::uint64_t now);
 
-  std::mutex mutex_;
-  std::condition_variable_any wakeup_;
+  std::mutex lifecycle_;  // held while the thread is started or joined: there are never two
+  std::mutex mutex_;      // of slots_; never taken before lifecycle_
   std::vector<WatchSlot*> slots_;
   std::uint64_t seen_calls_ = 0;
   std::atomic<std::uint64_t> next_tick_{0};  // TSC; kNever while it sleeps for good
-  bool woken_ = false;
+  sem_t wakeup_;
   std::jthread thread_;
 };
 

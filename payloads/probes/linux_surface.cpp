@@ -81,5 +81,11 @@ int main(int argc, char** argv) {
                :
                : "rax", "rcx", "r11", "memory", "cc");
   check((flags & 0x4000) == 0, "NT does not survive a system call");
+  // Single-stepping ends with the system call; it must not go on where the processor is more privileged.
+  asm volatile("mov $39, %%eax\n pushfq\n orq $0x100, (%%rsp)\n popfq\n syscall\n pushfq\n popq %0"
+               : "=r"(flags)
+               :
+               : "rax", "rcx", "r11", "memory", "cc");
+  check((flags & 0x100) == 0, "TF does not survive a system call");
   return failures;
 }

@@ -127,6 +127,21 @@ TEST_F(Vmcall, MaySystemCall) {
   EXPECT_EQ(io().output(), text + text + text);
 }
 
+TEST_F(Vmcall, OutputOfAMachineWithoutIoIsDiscardedHoweverMuch) {
+  const auto elf = read_file(test_data("probe_calls.elf"), 1 << 24);
+  ASSERT_TRUE(elf);
+  const auto machine = Machine::create(system(), *elf, "probe_calls", {});
+  ASSERT_TRUE(machine) << machine.error().message;
+  ASSERT_TRUE((*machine)->boot({.timeout_ns = kTimeout}));
+  const std::uint64_t size = (*machine)->memory().call_area().size;
+  const std::uint64_t address = (*machine)->memory().call_area().begin.value;
+  for (std::uint64_t written = 0; written <= std::uint64_t{64} << 20; written += size) {
+    const auto result = call(**machine, "say", {address, size}, {.timeout_ns = kTimeout});
+    ASSERT_TRUE(result) << result.error().message;
+    ASSERT_EQ(*result, size) << "after " << written;
+  }
+}
+
 TEST_F(Vmcall, BeforeBootIsRefused) {
   const auto machine = make("probe_calls");
   ASSERT_NE(machine, nullptr);
@@ -175,6 +190,18 @@ TEST_F(Vmcall, WaitingInsideACallEndsTheGuest) {
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().kind, ErrorKind::kGuestFault);
   EXPECT_FALSE(machine->ready());
+}
+
+TEST_F(Vmcall, AfterAnErrorOfTheHostSaysSo) {
+  const auto machine = make_ready("probe_calls");
+  ASSERT_NE(machine, nullptr);
+  machine->vcpu().shared().kvm_valid_regs = ~std::uint64_t{0};  // which KVM_RUN refuses
+  for (int i = 0; i < 2; ++i) {
+    const auto result = call(*machine, "nothing");
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().kind, ErrorKind::kHost);
+    EXPECT_THAT(result.error().message, HasSubstr("KVM_RUN"));
+  }
 }
 
 class Deadline : public Vmcall {};
@@ -283,6 +310,53 @@ TEST_F(Deadline, StopsABlockedRead) {
   EXPECT_EQ(resumed->exit_code, 11);
 }
 
+// Stopped wherever it may be: in guest code, before and after system calls, while memory is mapped and protected.
+TEST_F(Deadline, AnyNumberOfStopsChangesNothing) {
+  int stops = 0;
+  for (int round = 0; round < 100 && stops < 20; ++round) {
+    const auto machine = make("probe_heap");
+    ASSERT_NE(machine, nullptr);
+    std::jthread canceller([&machine](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+        machine->cancel();
+      }
+    });
+    auto booted = machine->boot({.timeout_ns = 1});
+    const auto stopped = [&] {
+      return !booted && (booted.error().kind == ErrorKind::kDeadline || booted.error().kind == ErrorKind::kCancelled);
+    };
+    for (; stopped(); ++stops) booted = machine->boot({.timeout_ns = 1});
+    ASSERT_TRUE(booted) << booted.error().message;
+    EXPECT_EQ(booted->exit_code, 0) << io().output();
+  }
+  EXPECT_GT(stops, 0);
+}
+
+// The watchdog starts and ends with the machines there are, and a machine may go from thread to thread.
+TEST_F(Deadline, HoldsWhileMachinesComeAndGoInTwoThreads) {
+  std::vector<std::jthread> threads;
+  for (int thread = 0; thread < 2; ++thread) {
+    threads.emplace_back([this] {
+      const auto elf = read_file(test_data("probe_calls.elf"), 1 << 24);
+      ASSERT_TRUE(elf);
+      for (std::uint64_t i = 0; i < scaled(40); ++i) {
+        auto created = Machine::create(system(), *elf, "probe_calls", {});
+        ASSERT_TRUE(created) << created.error().message;
+        Machine& machine = **created;
+        ASSERT_TRUE(machine.boot({.timeout_ns = kTimeout}));
+        const auto spin = machine.find_vmcall("spin");
+        ASSERT_TRUE(spin);
+        std::jthread([&] {
+          const auto late = machine.call(*spin, {}, {.timeout_ns = 500'000});
+          ASSERT_FALSE(late);
+          EXPECT_EQ(late.error().kind, ErrorKind::kDeadline) << late.error().message;
+        }).join();
+      }
+    });
+  }
+}
+
 class Cancel : public Vmcall {};
 
 TEST_F(Cancel, StopsARunningCallFromAnotherThread) {
@@ -327,6 +401,63 @@ TEST_F(Cancel, RacingWithCallsLosesNone) {
     }
     ASSERT_EQ(*result, i);
   }
+}
+
+// Whatever stops a call comes after the machine has looked for it and before the thread sleeps in its read.
+class AboutToBlock : public MachineTest {
+ protected:
+  /// Boots a guest that reads input that never comes; `before_read` happens just before the read.
+  void expect_stop(ErrorKind kind, CallOptions options, void (*before_read)(Machine&)) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const UniqueFd read_end(ends[0]);
+    const UniqueFd write_end(ends[1]);
+    class LateInput final : public GuestIo {
+     public:
+      LateInput(int fd, void (*before_read)(Machine&)) : fd_(fd), before_read_(before_read) {}
+      ssize_t write(int, std::span<const std::byte> bytes) override { return static_cast<ssize_t>(bytes.size()); }
+      ssize_t read(std::span<std::byte> bytes) override {
+        before_read_(*machine);
+        const ssize_t got = ::read(fd_, bytes.data(), bytes.size());
+        return got < 0 ? -errno : got;
+      }
+      [[nodiscard]] bool is_terminal(int) const override { return false; }
+      Machine* machine = nullptr;
+
+     private:
+      int fd_;
+      void (*before_read_)(Machine&);
+    } input(read_end.get(), before_read);
+    MachineConfig config;
+    config.io = &input;
+    const auto machine = make("probe_blocked_read", {}, std::move(config));
+    ASSERT_NE(machine, nullptr);
+    input.machine = machine.get();
+    // Should the stop be lost, the read ends like this, and the test fails instead of hanging.
+    std::jthread rescue([&](const std::stop_token& stop) {
+      for (int i = 0; i < 300 && !stop.stop_requested(); ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      }
+      EXPECT_EQ(::write(write_end.get(), "x", 1), 1);
+    });
+    const auto begin = std::chrono::steady_clock::now();
+    const auto stopped = machine->boot(options);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4)) << "the stop was lost";
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().kind, kind) << stopped.error().message;
+  }
+};
+
+TEST_F(AboutToBlock, ACancellationIsNotLost) {
+  expect_stop(ErrorKind::kCancelled, {}, [](Machine& machine) { std::jthread([&] { machine.cancel(); }).join(); });
+}
+
+TEST_F(AboutToBlock, ADeadlineIsNotLost) {
+  expect_stop(ErrorKind::kDeadline, {.timeout_ns = 10'000'000}, [](Machine&) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+    while (std::chrono::steady_clock::now() < end) {
+    }
+  });
 }
 
 class LinuxProgram : public MachineTest {};

@@ -57,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Hostile{"DivideByZero", "probe_divide_by_zero", {}, "divide error"},
                       Hostile{"SingleStep", "probe_single_step", {}, "debug exception"},
                       Hostile{"ForgedReturn", "probe_forged_return", {}, "a vmcall that was never made"},
-                      Hostile{"SystemCallReturnAddress", "probe_bad_syscall_return", {}, "outside user space"},
+                      Hostile{"SystemCallReturnAddress", "probe_bad_syscall_return", {}, "system call returns to"},
                       Hostile{"ProtectedPageWritten", "probe_memory_protection", {"write"}, "page fault: write to"},
                       Hostile{"ProtectedPageRead", "probe_memory_protection", {"read_none"}, "page fault: read of"},
                       privileged("hlt"), privileged("mov_cr3"), privileged("rdmsr"), privileged("wrmsr"),
@@ -84,9 +84,11 @@ TEST_P(ForeignPort, EndsTheGuest) {
 INSTANTIATE_TEST_SUITE_P(
     Ports, ForeignPort,
     ::testing::Values(std::vector<std::string>{"3f8", "out", "8"}, std::vector<std::string>{"60", "in", "8"},
-                      std::vector<std::string>{"cf8", "out", "32"}, std::vector<std::string>{"42", "in", "8"},
-                      std::vector<std::string>{"42", "out", "32"}, std::vector<std::string>{"3f8", "outs", "0"},
-                      std::vector<std::string>{"40", "outs", "0"}, std::vector<std::string>{"2e", "out", "8"}),
+                      std::vector<std::string>{"cf8", "out", "32"}, std::vector<std::string>{"40", "in", "8"},
+                      std::vector<std::string>{"41", "in", "8"}, std::vector<std::string>{"41", "out", "32"},
+                      std::vector<std::string>{"42", "in", "8"}, std::vector<std::string>{"42", "out", "32"},
+                      std::vector<std::string>{"3f8", "outs", "0"}, std::vector<std::string>{"40", "outs", "0"},
+                      std::vector<std::string>{"2e", "out", "8"}),
     [](const auto& parameter) { return "Port" + parameter.param[0] + "_" + parameter.param[1] + parameter.param[2]; });
 
 class Hostility : public MachineTest {};
@@ -98,6 +100,33 @@ TEST_F(Hostility, ForgedExceptionIsNotBelieved) {
   const auto outcome = machine->boot({.timeout_ns = kTimeout});
   ASSERT_FALSE(outcome);
   EXPECT_THAT(outcome.error().message, ::testing::Not(HasSubstr("page fault")));
+}
+
+// However a guest returns from a call, the next call starts as the first one did.
+TEST_F(Hostility, OddReturnLeavesNothingToTheNextCall) {
+  for (const char* way :
+       {"by_string", "by_repeated_string", "with_all_flags", "with_single_step", "with_null_selectors",
+        "behind_a_stack_segment_load", "without_a_stack", "through_the_system_call_stub"}) {
+    SCOPED_TRACE(way);
+    const auto machine = make_ready("probe_odd_returns");
+    ASSERT_NE(machine, nullptr);
+    const auto odd = machine->find_vmcall(way);
+    const auto flags = machine->find_vmcall("flags_of_a_call");
+    const auto weigh = machine->find_vmcall("weigh");
+    ASSERT_TRUE(odd && flags && weigh);
+    constexpr std::array<std::uint64_t, 6> kArguments{1, 2, 3, 4, 5, 6};
+    for (int round = 0; round < 3; ++round) {
+      const auto returned = machine->call(*odd, {}, {.timeout_ns = kTimeout});
+      ASSERT_TRUE(returned) << returned.error().message;
+      EXPECT_EQ(*returned, 1u);
+      const auto found = machine->call(*flags, {}, {.timeout_ns = kTimeout});
+      ASSERT_TRUE(found) << found.error().message;
+      EXPECT_EQ(*found & 0x244dd5, 0u) << "TF, NT, AC, DF, ID and the arithmetic flags";
+      const auto weighed = machine->call(*weigh, kArguments, {.timeout_ns = kTimeout});
+      ASSERT_TRUE(weighed) << weighed.error().message;
+      EXPECT_EQ(*weighed, 654321u);
+    }
+  }
 }
 
 TEST_F(Hostility, InfiniteLoopMeetsItsDeadline) {

@@ -91,6 +91,45 @@ TEST_P(Engines, RandomProgramsLeaveBothInTheSameState) {
   }
 }
 
+// The fast engine keeps carries above bit 15 of its registers: no address, jump or condition may see them. One run, as
+// registers lose their carries when a run ends.
+TEST_P(Engines, CarriesReachNeitherAddressesNorConditions) {
+  constexpr std::uint16_t kSums[] = {
+      0x1642,  // ADD R3, R1, R2: xFFFF + x3011
+      0x1665,  // ADD R3, R1, #5
+      0x173f,  // ADD R3, R4, #-1, R4 = 0
+      0x973f,  // NOT R3, R4
+      0x56c3,  // AND R3, R3, R3, of whatever is there
+  };
+  constexpr std::uint16_t kUses[] = {
+      0xc0c0,  // JMP R3
+      0x40c0,  // JSRR R3
+      0x6ac0,  // LDR R5, R3, #0
+      0x7ac1,  // STR R5, R3, #1
+      0x0402,  // BRz #2
+      0x0802,  // BRn #2
+      0x0202,  // BRp #2
+      0x36c0,  // ST R3
+      0xf021,  // TRAP x21
+  };
+  for (const std::uint16_t sum : kSums) {
+    for (const std::uint16_t use : kUses) {
+      SCOPED_TRACE(::testing::Message() << std::hex << sum << " " << use);
+      Machine fast(Engine::kFast, GetParam().config), careful(Engine::kCareful, GetParam().config);
+      for (Machine* m : {&fast, &careful}) {
+        m->r(1) = 0xffff;
+        m->r(2) = 0x3011;
+        m->r(5) = 0x1234;
+        const std::uint16_t program[] = {sum, 0x16c3, sum, use, 0x1da1, 0x1da1};  // R6 += 1
+        for (unsigned i = 0; i < std::size(program); ++i) m->at(static_cast<std::uint16_t>(0x3000 + i)) = program[i];
+        m->at(0x3010) = m->at(0x0004) = 0x1da1;  // shows where a jump went
+        m->run(5);
+      }
+      ASSERT_NO_FATAL_FAILURE(expect_same(*fast, *careful));
+    }
+  }
+}
+
 TEST_P(Engines, HowARunIsCutIntoBudgetsDoesNotMatter) {
   for (unsigned seed = 1; seed <= 60; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));

@@ -346,7 +346,12 @@ TEST(ElfSymbols, ANameThatExplodesIsShownAsItIs) {
 
 TEST(ElfSymbols, CannotActOnATerminal) {
   EXPECT_EQ(plan_of({{0x1000, 8, "a\x1b[2J\nb\x7f", true}}).symbolize(0x1000), "a?[2J?b?");
-  EXPECT_EQ(plan_of({{0x1000, 8, "größe", true}}).symbolize(0x1000), "größe");
+  EXPECT_EQ(plan_of({{0x1000, 8, "größe€\U0001F600", true}}).symbolize(0x1000), "größe€\U0001F600");
+  // U+009B is what ESC [ is, in two bytes of UTF-8, in one byte, and in the overlong forms some terminals take.
+  EXPECT_EQ(plan_of({{0x1000, 8, "a\xc2\x9b[2J", true}}).symbolize(0x1000), "a??[2J");
+  EXPECT_EQ(plan_of({{0x1000, 8, "a\x9b[2J", true}}).symbolize(0x1000), "a?[2J");
+  EXPECT_EQ(plan_of({{0x1000, 8, "a\xe0\x82\x9b[2J", true}}).symbolize(0x1000), "a???[2J");
+  EXPECT_EQ(plan_of({{0x1000, 8, "a\xc3", true}}).symbolize(0x1000), "a?");
 }
 
 TEST(ElfSymbols, LongNamesAreCutAndNamesWithoutEndStopWithTheTable) {

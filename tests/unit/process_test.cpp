@@ -317,6 +317,36 @@ TEST_F(ProcessTest, ProtectionNeverAddsExecutionNorTouchesTheImage) {
 
 // --- The rest --------------------------------------------------------------------------------------------------------
 
+TEST_F(ProcessTest, ProtectionStopsAtHeapThatIsNotMapped) {
+  // From the last page of data into a heap that nothing has been mapped from.
+  const std::uint64_t data = heap() - kPage;
+  ASSERT_TRUE(space_->is_window(Gva{data}, 2 * kPage));
+  EXPECT_EQ(call(__NR_mprotect, {data, 2 * kPage, PROT_READ}).result, -ENOMEM);
+  EXPECT_TRUE(space_->translate(Gva{data})->access.write) << "refused before anything was changed";
+  EXPECT_TRUE(space_->translate(Gva{heap()})->access.write);
+}
+
+TEST_F(ProcessTest, AdviceThatMemoryIsNotNeededMakesItZero) {
+  const auto mapped = call(__NR_mmap, {0, 3 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, kTop, 0});
+  ASSERT_GT(mapped.result, 0);
+  const auto memory = static_cast<std::uint64_t>(mapped.result);
+  for (const std::uint64_t offset : {std::uint64_t{0}, kPage, 2 * kPage}) put(memory + offset, std::uint64_t{7});
+  EXPECT_EQ(call(__NR_madvise, {memory, kPage, MADV_WILLNEED}).result, 0);
+  EXPECT_EQ(get<std::uint64_t>(memory), 7u) << "other advice is only a hint";
+  EXPECT_EQ(call(__NR_madvise, {memory, kPage + 1, MADV_DONTNEED}).result, 0);
+  EXPECT_EQ(get<std::uint64_t>(memory), 0u);
+  EXPECT_EQ(get<std::uint64_t>(memory + kPage), 0u) << "whole pages";
+  EXPECT_EQ(get<std::uint64_t>(memory + 2 * kPage), 7u);
+
+  EXPECT_EQ(call(__NR_madvise, {memory + 1, kPage, MADV_DONTNEED}).result, -EINVAL);
+  EXPECT_EQ(call(__NR_madvise, {memory, kTop, MADV_DONTNEED}).result, -EINVAL);
+  EXPECT_EQ(call(__NR_madvise, {memory, 4 * kPage, MADV_DONTNEED}).result, -ENOMEM);
+  EXPECT_EQ(call(__NR_madvise, {memory - kPage, kPage, MADV_DONTNEED}).result, -ENOMEM) << "not mapped";
+  EXPECT_EQ(call(__NR_madvise, {0x400000, kPage, MADV_DONTNEED}).result, -ENOMEM) << "the image stays";
+  EXPECT_EQ(call(__NR_madvise, {0x407000, kPage, MADV_DONTNEED}).result, -EINVAL) << "program data";
+  EXPECT_EQ(call(__NR_madvise, {space_->stack().begin.value, kPage, MADV_DONTNEED}).result, -EINVAL);
+}
+
 TEST_F(ProcessTest, ExitCarriesTheLowByteOfItsCode) {
   EXPECT_EQ(call(__NR_exit, {7}).exit_code, 7);
   EXPECT_EQ(call(__NR_exit_group, {0x1ff}).exit_code, 255);

@@ -204,8 +204,24 @@ struct Handlers {
     if (size == 0) return value(0);
     if ((protection & PROT_EXEC) != 0) return error(EACCES);
     if (!p.space_.is_window(Gva{address}, size)) return error(EACCES);
-    if (p.space_.heap().contains(Gva{address}) && !p.heap_.covers(address, size)) return error(ENOMEM);
+    // Heap pages that are not mapped keep their access for their next owner, wherever the range begins.
+    const AddressRange heap = p.space_.heap();
+    const std::uint64_t heap_begin = std::max(address, heap.begin.value);
+    const std::uint64_t heap_end = std::min(address + size, heap.end().value);
+    if (heap_begin < heap_end && !p.heap_.covers(heap_begin, heap_end - heap_begin)) return error(ENOMEM);
     return p.space_.protect(Gva{address}, size, access_of(protection), p.vm_) ? value(0) : error(ENOMEM);
+  }
+
+  // Advice is a hint, but for one: after MADV_DONTNEED private memory reads as zero, and allocators rely on it.
+  static SyscallOutcome madvise(Process& p, const SyscallRequest& r) {
+    const std::uint64_t address = r.arguments[0];
+    const std::uint64_t size = page_ceil(r.arguments[1]);
+    if (address % kPage != 0 || size < r.arguments[1]) return error(EINVAL);
+    if (r.arguments[2] != MADV_DONTNEED || size == 0) return value(0);
+    if (!p.space_.is_window(Gva{address}, size)) return error(ENOMEM);
+    if (!p.space_.heap().contains(Gva{address})) return error(EINVAL);  // data would come back from the program's file
+    if (!p.heap_.covers(address, size)) return error(ENOMEM);
+    return p.space_.zero_heap(Gva{address}, size) ? value(0) : error(ENOMEM);
   }
 
   // --- Process
@@ -315,7 +331,7 @@ std::span<const SyscallEntry> syscall_table() {
       {__NR_writev, "writev", Handlers::writev, kServe},
       {__NR_access, "access", Handlers::no_file, kRefuse},
       {__NR_sched_yield, "sched_yield", Handlers::ignore, kIgnore},
-      {__NR_madvise, "madvise", Handlers::ignore, kIgnore},
+      {__NR_madvise, "madvise", Handlers::madvise, kServe},
       {__NR_getpid, "getpid", Handlers::one, kServe},
       {__NR_clone, "clone", Handlers::no_thread, kRefuse},
       {__NR_fork, "fork", Handlers::no_thread, kRefuse},
