@@ -1,4 +1,5 @@
-// Errors as values. Every fallible function of the host returns Result<T>; library code never prints and never throws.
+// Errors as values. Every fallible function of the host returns Result<T>; library code never prints,
+// and throws nothing of its own; std::bad_alloc passes through it.
 #pragma once
 
 #include <fmt/format.h>

@@ -22,6 +22,11 @@ namespace warmfork {
 [[nodiscard]] double tsc_ns_per_tick();
 
 [[nodiscard]] inline double tsc_to_ns(std::uint64_t ticks) { return static_cast<double>(ticks) * tsc_ns_per_tick(); }
-[[nodiscard]] inline std::uint64_t ns_to_tsc(double ns) { return static_cast<std::uint64_t>(ns / tsc_ns_per_tick()); }
+/// Saturates far beyond any uptime.
+[[nodiscard]] inline std::uint64_t ns_to_tsc(double ns) {
+  constexpr double kMost = 9e18;
+  const double ticks = ns / tsc_ns_per_tick();
+  return ticks < kMost ? static_cast<std::uint64_t>(ticks) : static_cast<std::uint64_t>(kMost);
+}
 
 }  // namespace warmfork

@@ -89,7 +89,10 @@ Result<kvm::Kvm> open_kvm() { return kvm::Kvm::open(kvm_device()); }
 
 Result<std::uint64_t> parse_duration(std::string_view text) {
   static constexpr Unit kUnits[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"", 1e9}};
-  return parse_with_units(text, kUnits, "duration (examples: 250ms, 2s, 1.5m)");
+  const auto duration = parse_with_units(text, kUnits, "duration (examples: 250ms, 2s, 1.5m)");
+  if (duration && *duration == 0)
+    return fail(ErrorKind::kUsage, "\"{}\" is no time at all; leave the option out for none", text);
+  return duration;
 }
 
 Result<std::uint64_t> parse_size(std::string_view text) {
@@ -110,14 +113,16 @@ InterruptGuard::InterruptGuard(Machine& machine) {
   interrupted_machine.store(&machine);
   struct sigaction action{};
   action.sa_handler = on_interrupt;
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    ::sigaction(kSignals[i], nullptr, &previous_[i]);
+    // What the caller of this process ignores (nohup, a job in the background) stays ignored.
+    if (previous_[i].sa_handler != SIG_IGN) ::sigaction(kSignals[i], &action, nullptr);
+  }
 }
 
 InterruptGuard::~InterruptGuard() {
   interrupted_machine.store(nullptr);
-  ::signal(SIGINT, SIG_DFL);
-  ::signal(SIGTERM, SIG_DFL);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &previous_[i], nullptr);
 }
 
 }  // namespace warmfork::cli

@@ -4,6 +4,9 @@
 #include "base/result.hpp"
 #include "machine/machine.hpp"
 
+#include <signal.h>
+
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -48,6 +51,10 @@ class InterruptGuard {
   ~InterruptGuard();
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+ private:
+  static constexpr std::array<int, 2> kSignals{SIGINT, SIGTERM};
+  std::array<struct sigaction, kSignals.size()> previous_{};
 };
 
 }  // namespace warmfork::cli

@@ -19,7 +19,7 @@ struct FaultReport {
   kvm_regs regs{};     // with rip, rsp and rflags of the faulting code
   std::string last_exit;
 
-  /// The summary and the registers, several lines.
+  /// The registers and the last exit, several lines.
   [[nodiscard]] std::string to_text() const;
 };
 

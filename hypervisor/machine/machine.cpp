@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 
 namespace warmfork {
 namespace {
@@ -57,7 +58,11 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
   WARMFORK_TRY_ASSIGN(machine->vcpu_, machine->vm_->create_vcpu(0));
   WARMFORK_TRY_ASSIGN(machine->user_sregs_, set_up_vcpu(*machine->vcpu_, cpu, machine->space_->root()));
   machine->vcpu_->shared().kvm_valid_regs = KVM_SYNC_X86_REGS;
-  machine->watch_ = std::make_unique<WatchSlot>(*machine->vcpu_);
+  try {  // the first slot starts the watchdog's thread
+    machine->watch_ = std::make_unique<WatchSlot>(*machine->vcpu_);
+  } catch (const std::system_error& error) {
+    return fail(ErrorKind::kHost, "{}: cannot start the watchdog thread: {}", name, error.what());
+  }
   for (const kvm_cpuid_entry2& leaf : cpu.cpuid) {
     if (leaf.function == 1) machine->hwcap_ = leaf.edx;
   }
@@ -286,6 +291,12 @@ std::optional<Result<Machine::Stop>> Machine::serve_syscall() {
       return Result<Stop>(Failure(*std::move(error)));
     }
     outcome = process_->serve(request);
+  }
+  if (outcome.host_error) {
+    Failure failure =
+        end({.summary = fmt::format("the host failed in a system call: {}", outcome.host_error->message)});
+    failure.value().kind = ErrorKind::kHost;
+    return Result<Stop>(std::move(failure));
   }
   if (outcome.exit_code) {
     exit_code_ = *outcome.exit_code;

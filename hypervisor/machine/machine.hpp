@@ -85,6 +85,10 @@ class Machine {
   /// Stops what runs, or the next thing that is asked to run. Any thread; async-signal-safe.
   void cancel() { watch_->cancel(); }
 
+  /// Ends the guest because its answers cannot be right; later calls say so. Returns the error (kGuestFault) to pass
+  /// on.
+  [[nodiscard]] Failure condemn(const std::string& why) { return end({.summary = why}); }
+
   /// Copies `bytes` into the call area at `offset` and returns their guest address, to be passed as an argument.
   [[nodiscard]] Result<Gva> put_buffer(std::uint64_t offset, std::span<const std::byte> bytes);
 

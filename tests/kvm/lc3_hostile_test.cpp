@@ -47,6 +47,11 @@ TEST_P(HostileLc3, LieIsAGuestFault) {
   ASSERT_FALSE(status) << "it was believed";
   EXPECT_EQ(status.error().kind, ErrorKind::kGuestFault) << status.error().message;
   EXPECT_EQ(output, "");
+  // A guest that was caught is not talked to again.
+  if (status.error().message.find("breaks its protocol") != std::string::npos) {
+    EXPECT_FALSE(vm->machine().ready());
+    EXPECT_FALSE(vm->run(1));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Lies, HostileLc3, ::testing::Range(std::uint64_t{1}, std::uint64_t{16}),

@@ -62,6 +62,31 @@ TEST_P(Lc3Programs, DisplayWhatIsExpectedAndHalt) {
   EXPECT_GE(count, 20);
 }
 
+class Lc3Run : public Lc3Test {};
+
+TEST_F(Lc3Run, GoesOnAfterADeadlineToTheExactInstruction) {
+  const auto vm = make_lc3();
+  ASSERT_NE(vm, nullptr);
+  lc3::Program program;
+  program.files = {"loop"};
+  program.segments = {{0x3000, {0x1021, 0x0ffe}, 0}};  // ADD R0, R0, #1; BR back
+  ASSERT_TRUE(vm->load(program));
+  const std::uint64_t budget = 2 * scaled(200'000'000);
+  auto result = vm->run(budget, {.timeout_ns = 2'000'000});
+  int stops = 0;
+  while (!result) {
+    ASSERT_EQ(result.error().kind, ErrorKind::kDeadline) << result.error().message;
+    ++stops;
+    EXPECT_FALSE(vm->run(1)) << "a run within a run";
+    result = vm->resume({.timeout_ns = 50'000'000});
+  }
+  EXPECT_GT(stops, 0);
+  EXPECT_EQ(result->executed, budget);
+  const auto registers = vm->registers();
+  ASSERT_TRUE(registers);
+  EXPECT_EQ(registers->general[0], static_cast<std::uint16_t>(budget / 2));
+}
+
 INSTANTIATE_TEST_SUITE_P(Ways, Lc3Programs, ::testing::Values(Way{2, false}, Way{2, true}, Way{3, false}, Way{3, true}),
                          [](const auto& parameter) {
                            return fmt::format("Edition{}{}", parameter.param.edition,

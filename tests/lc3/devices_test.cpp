@@ -453,6 +453,23 @@ TEST_P(NativeTraps, PutsGoesOnWhereAFullRingStoppedIt) {
   EXPECT_EQ(m.drain(), "345");
 }
 
+// A native trap is one instruction, also when a full ring divides it: an interrupt comes before it or after it.
+TEST_P(NativeTraps, AnInterruptWaitsForAStringThatHasBegun) {
+  auto m = calling(0x22).words(0x4000, {'1', '2', '3', '4', '5', 0}).words(0x0180, {0x4800});
+  m.r(0) = 0x4000;
+  m.fill_output(2);
+  EXPECT_EQ(m.run(1).stop, StopReason::kOutputFull);
+  EXPECT_EQ(m.drain().substr(kOutputCapacity - 2), "12");
+  m->kbsr = kKbsrInterruptEnable;
+  m.feed("k");
+  m.step();
+  EXPECT_EQ(m.drain(), "345");
+  EXPECT_EQ(m->pc, 0x3001);
+  EXPECT_EQ(m->counters.interrupts, 0u);
+  m.run(1);
+  EXPECT_EQ(m->counters.interrupts, 1u);
+}
+
 TEST_P(NativeTraps, PutspGoesOnInTheMiddleOfAWord) {
   auto m = calling(0x24).words(0x4000, {'1' | '2' << 8, '3' | '4' << 8, 0});
   m.r(0) = 0x4000;

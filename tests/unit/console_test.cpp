@@ -12,14 +12,17 @@ TEST(Duration, HasUnitsAndIsSecondsWithout) {
     const char* text;
     std::uint64_t ns;
   };
-  for (const Case& c :
-       {Case{"250ms", 250'000'000}, Case{"2s", 2'000'000'000}, Case{"1.5m", 90'000'000'000}, Case{"800us", 800'000},
-        Case{"7ns", 7}, Case{"3", 3'000'000'000}, Case{"0.5", 500'000'000}, Case{"0", 0}, Case{"1e3us", 1'000'000},
-        Case{"0.1ms", 100'000}, Case{"9e18ns", 9'000'000'000'000'000'000}}) {
+  for (const Case& c : {Case{"250ms", 250'000'000}, Case{"2s", 2'000'000'000}, Case{"1.5m", 90'000'000'000},
+                        Case{"800us", 800'000}, Case{"7ns", 7}, Case{"3", 3'000'000'000}, Case{"0.5", 500'000'000},
+                        Case{"1e3us", 1'000'000}, Case{"0.1ms", 100'000}, Case{"9e18ns", 9'000'000'000'000'000'000}}) {
     const auto parsed = parse_duration(c.text);
     ASSERT_TRUE(parsed) << c.text;
     EXPECT_EQ(*parsed, c.ns) << c.text;
   }
+}
+
+TEST(Duration, NoTimeAtAllIsRefused) {
+  for (const char* text : {"0", "0ms", "0.1ns", "-0"}) EXPECT_FALSE(parse_duration(text)) << text;
 }
 
 TEST(Duration, RefusesEverythingElseAndSaysWhat) {
@@ -39,7 +42,7 @@ TEST(Size, HasBinaryUnitsAndIsBytesWithout) {
     std::uint64_t bytes;
   };
   for (const Case& c : {Case{"4096", 4096}, Case{"128K", 131072}, Case{"64M", 67108864}, Case{"1G", 1073741824},
-                        Case{"0.5G", 536870912}, Case{"0", 0}, Case{"1.5K", 1536}}) {
+                        Case{"0.5G", 536870912}, Case{"1.5K", 1536}}) {
     const auto parsed = parse_size(c.text);
     ASSERT_TRUE(parsed) << c.text;
     EXPECT_EQ(*parsed, c.bytes) << c.text;

@@ -27,9 +27,8 @@ TEST(UserFlags, OnlyHarmlessBitsComeFromTheGuest) {
   EXPECT_EQ(sanitize_user_flags(~std::uint64_t{0}) & 0x34100, 0U);  // TF, NT, RF, VM
 }
 
-TEST(FaultReport, ShowsSummaryRegistersSymbolAndExit) {
+TEST(FaultReport, ShowsRegistersSymbolAndExit) {
   FaultReport report;
-  report.summary = "page fault: write to program code";
   report.rip = 0x401234;
   report.symbol = "main+0x12";
   report.regs.rax = 0x1111;
@@ -37,7 +36,6 @@ TEST(FaultReport, ShowsSummaryRegistersSymbolAndExit) {
   report.regs.rflags = 0x3202;
   report.last_exit = "port write 0x2e (1 byte)";
   const std::string text = report.to_text();
-  EXPECT_EQ(text.substr(0, text.find('\n')), report.summary);
   EXPECT_THAT(text, HasSubstr("rip 0000000000401234 (main+0x12)  rflags 00003202"));
   EXPECT_THAT(text, HasSubstr("rax 0000000000001111"));
   EXPECT_THAT(text, HasSubstr("r15 ffffffffffffffff"));

@@ -30,9 +30,10 @@ struct SyscallRequest {
 
 /// What the machine has to do after a system call.
 struct SyscallOutcome {
-  std::int64_t result = 0;       // for rax
-  std::optional<int> exit_code;  // the program has ended
-  bool interrupted = false;      // a blocking call met a signal: stop if asked to, else make the call again
+  std::int64_t result = 0;          // for rax
+  std::optional<int> exit_code;     // the program has ended
+  std::optional<Error> host_error;  // the host could not do its part: the guest cannot go on
+  bool interrupted = false;         // a blocking call met a signal: stop if asked to, else make the call again
 };
 
 /// For `--trace`: one finished system call.

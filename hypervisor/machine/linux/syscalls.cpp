@@ -26,6 +26,8 @@ constexpr std::size_t kIoChunk = 65536;
 
 SyscallOutcome value(std::int64_t result) { return {.result = result}; }
 SyscallOutcome error(int number) { return {.result = -number}; }
+// The guest's memory may be half changed: it sees ENOMEM only if it is run on, which the machine does not do.
+SyscallOutcome host_failed(const Error& why) { return {.result = -ENOMEM, .exit_code = {}, .host_error = why}; }
 
 struct NamedSyscall {
   unsigned number;
@@ -45,7 +47,7 @@ struct Handlers {
     std::array<std::byte, kIoChunk> buffer;
     const std::size_t wanted = std::min<std::uint64_t>(r.arguments[2], buffer.size());
     const ssize_t got = p.io_.read(std::span(buffer).first(wanted));
-    if (got == -EINTR) return {.result = -EINTR, .exit_code = {}, .interrupted = true};
+    if (got == -EINTR) return {.result = -EINTR, .exit_code = {}, .host_error = {}, .interrupted = true};
     if (got <= 0) return value(got);
     const auto bytes = std::span<const std::byte>(buffer).first(static_cast<std::size_t>(got));
     if (!p.space_.write(Gva{r.arguments[1]}, bytes)) return error(EFAULT);
@@ -64,7 +66,7 @@ struct Handlers {
       const ssize_t put = p.io_.write(fd, bytes);
       if (put < 0) {
         if (done != 0) return value(static_cast<std::int64_t>(done));
-        return {.result = put, .exit_code = {}, .interrupted = put == -EINTR};
+        return {.result = put, .exit_code = {}, .host_error = {}, .interrupted = put == -EINTR};
       }
       done += static_cast<std::uint64_t>(put);
       if (static_cast<std::size_t>(put) < chunk) break;
@@ -87,6 +89,7 @@ struct Handlers {
     for (std::uint64_t i = 0; i < r.arguments[2]; ++i) {
       const auto vector = p.space_.read_value<iovec>(Gva{r.arguments[1] + i * sizeof(iovec)});
       if (!vector) return total != 0 ? value(total) : error(EFAULT);
+      if (vector->iov_len > static_cast<std::size_t>(SSIZE_MAX)) return total != 0 ? value(total) : error(EINVAL);
       if (vector->iov_len == 0) continue;
       const SyscallOutcome part = write_out(p, static_cast<int>(r.arguments[0]),
                                             reinterpret_cast<std::uintptr_t>(vector->iov_base), vector->iov_len);
@@ -164,7 +167,7 @@ struct Handlers {
   // ----------------------------------------------------------------------------------------------------------
   static SyscallOutcome brk(Process& p, const SyscallRequest& r) {
     const std::uint64_t result = p.heap_.brk(r.arguments[0]);
-    if (!p.scrub_freed()) return error(ENOMEM);
+    if (const auto scrubbed = p.scrub_freed(); !scrubbed) return host_failed(scrubbed.error());
     return value(static_cast<std::int64_t>(result));
   }
 
@@ -183,9 +186,10 @@ struct Handlers {
     if ((flags & MAP_FIXED_NOREPLACE) == MAP_FIXED_NOREPLACE && p.heap_.overlaps(address, size)) return error(EEXIST);
     const auto begin = p.heap_.map(page_ceil(size), address, fixed);
     if (!begin) return error(ENOMEM);
-    if (!p.scrub_freed()) return error(ENOMEM);
+    if (const auto scrubbed = p.scrub_freed(); !scrubbed) return host_failed(scrubbed.error());
     if ((protection & (PROT_READ | PROT_WRITE)) != (PROT_READ | PROT_WRITE)) {
-      if (!p.space_.protect(Gva{*begin}, page_ceil(size), access_of(protection), p.vm_)) return error(ENOMEM);
+      const auto done = p.space_.protect(Gva{*begin}, page_ceil(size), access_of(protection), p.vm_);
+      if (!done) return host_failed(done.error());
     }
     return value(static_cast<std::int64_t>(*begin));
   }
@@ -194,7 +198,8 @@ struct Handlers {
     const std::uint64_t size = page_ceil(r.arguments[1]);
     if (r.arguments[0] % kPage != 0 || size == 0 || size < r.arguments[1]) return error(EINVAL);
     if (!p.heap_.unmap(r.arguments[0], size)) return error(EINVAL);
-    return p.scrub_freed() ? value(0) : error(ENOMEM);
+    const auto scrubbed = p.scrub_freed();
+    return scrubbed ? value(0) : host_failed(scrubbed.error());
   }
 
   static SyscallOutcome mprotect(Process& p, const SyscallRequest& r) {
@@ -209,7 +214,8 @@ struct Handlers {
     const std::uint64_t heap_begin = std::max(address, heap.begin.value);
     const std::uint64_t heap_end = std::min(address + size, heap.end().value);
     if (heap_begin < heap_end && !p.heap_.covers(heap_begin, heap_end - heap_begin)) return error(ENOMEM);
-    return p.space_.protect(Gva{address}, size, access_of(protection), p.vm_) ? value(0) : error(ENOMEM);
+    const auto done = p.space_.protect(Gva{address}, size, access_of(protection), p.vm_);
+    return done ? value(0) : host_failed(done.error());
   }
 
   // Advice is a hint, but for one: after MADV_DONTNEED private memory reads as zero, and allocators rely on it.

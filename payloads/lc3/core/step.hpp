@@ -24,10 +24,17 @@ struct NoHooks {
   bool fired() const { return false; }
 };
 
-/// True when the keyboard interrupt must be taken before the next instruction.
+/// True if the instruction at PC is a native trap that has shown a part of its characters and had to stop.
+inline bool trap_in_progress(const State& state) {
+  const TrapProgress& progress = state.trap_progress;
+  return progress.done != 0 && progress.pc == state.pc && progress.r0 == state.registers[0];
+}
+
+/// True when the keyboard interrupt must be taken before the next instruction. A native trap is one instruction, also
+/// when it is done in parts.
 inline bool interrupt_pending(const State& state) {
-  return (state.kbsr & kKbsrInterruptEnable) != 0 && (state.psr_system & kPsrPriority) < (4 << 8) &&
-         input_waiting(state) != 0;
+  return !trap_in_progress(state) && (state.kbsr & kKbsrInterruptEnable) != 0 &&
+         (state.psr_system & kPsrPriority) < (4 << 8) && input_waiting(state) != 0;
 }
 
 template <class Hooks>

@@ -53,8 +53,6 @@ std::uint32_t config_flags(const Lc3Options& options) {
   return flags;
 }
 
-Failure broken_protocol(const std::string& what) { return fail(ErrorKind::kGuestFault, "LC-3 guest: {}", what); }
-
 }  // namespace
 
 Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Options& options) {
@@ -76,19 +74,24 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                       {.memory_bytes = kMemoryBytes, .stack_bytes = kStackBytes, .call_area_bytes = kCallAreaBytes}));
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
-  if (booted.exit_code) return broken_protocol(fmt::format("exited with code {} at boot", *booted.exit_code));
+  if (booted.exit_code)
+    return fail(ErrorKind::kGuestFault, "the LC-3 guest exited with code {} at boot", *booted.exit_code);
   vm->start_times_.boot_ns = lap_ns();
   for (std::size_t i = 0; i < kCallNames.size(); ++i) {
     WARMFORK_TRY_ASSIGN(vm->functions_[i], vm->machine_->find_vmcall(kCallNames[i]));
   }
   WARMFORK_TRY_ASSIGN(const std::uint64_t state, vm->call(Call::kState));
   if (!vm->machine_->memory().is_window(Gva{state}, sizeof(State))) {
-    return broken_protocol(fmt::format("state at {:#x}, which is not its memory", state));
+    return vm->broken_protocol(fmt::format("state at {:#x}, which is not its memory", state));
   }
   vm->state_ = Gva{state};
   WARMFORK_TRY(vm->power_on(options));
   vm->start_times_.power_on_ns = lap_ns();
   return vm;
+}
+
+Failure Lc3Vm::broken_protocol(const std::string& what) {
+  return machine_->condemn(fmt::format("the LC-3 guest breaks its protocol: {}", what));
 }
 
 Result<std::uint64_t> Lc3Vm::call(Call which, std::initializer_list<std::uint64_t> arguments, CallOptions options) {
@@ -130,13 +133,20 @@ Status Lc3Vm::load(const Program& program) {
 }
 
 Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
-  WARMFORK_TRY_ASSIGN(const std::uint64_t stop, call(Call::kRun, {budget}, options));
+  running_budget_ = budget;
+  return check_run(call(Call::kRun, {budget}, options));
+}
+
+Result<RunResult> Lc3Vm::resume(CallOptions options) { return check_run(machine_->resume(options)); }
+
+Result<RunResult> Lc3Vm::check_run(const Result<std::uint64_t>& stop) {
+  if (!stop) return Failure(stop.error());
   WARMFORK_TRY_ASSIGN(const RunResult result,
                       machine_->memory().read_value<RunResult>(state_ + offsetof(State, result)));
   const auto reason = static_cast<std::uint64_t>(result.stop);
-  if (reason == 0 || reason >= kStopReasonCount || reason != stop || result.executed > budget) {
-    return broken_protocol(
-        fmt::format("run of {} instructions reports stop {} / {} after {}", budget, stop, reason, result.executed));
+  if (reason == 0 || reason >= kStopReasonCount || reason != *stop || result.executed > running_budget_) {
+    return broken_protocol(fmt::format("run of {} instructions reports stop {} / {} after {}", running_budget_, *stop,
+                                       reason, result.executed));
   }
   return result;
 }
@@ -243,6 +253,8 @@ Status Lc3Vm::instrument(InstrumentMode mode) {
   WARMFORK_TRY_ASSIGN(const std::uint64_t address, call(Call::kInstrument, {static_cast<std::uint64_t>(mode)}));
   instrumentation_ = Gva{0};
   if (mode == InstrumentMode::kOff) return {};
+  if (address == 0)
+    return fail(ErrorKind::kLimit, "the LC-3 guest has no memory for {} bytes of statistics", sizeof(Instrumentation));
   if (!machine_->memory().is_window(Gva{address}, sizeof(Instrumentation))) {
     return broken_protocol(fmt::format("statistics at {:#x}, which is not its memory", address));
   }

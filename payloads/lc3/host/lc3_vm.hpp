@@ -69,8 +69,11 @@ class Lc3Vm {
   /// Loads all segments and sets the PC to the program's entry. Errors (kInput): a segment that reaches device space.
   [[nodiscard]] Status load(const Program& program);
 
-  /// Runs exactly `budget` instructions unless something stops the machine before: see RunResult::stop.
+  /// Runs exactly `budget` instructions unless something stops the machine before: see RunResult::stop. After kDeadline
+  /// or kCancelled the run waits in the middle of the guest: resume() goes on with it, nothing else can be called.
   [[nodiscard]] Result<RunResult> run(std::uint64_t budget, CallOptions call = {});
+  /// Goes on with a run that a deadline or a cancellation stopped; returns as that run would have.
+  [[nodiscard]] Result<RunResult> resume(CallOptions call = {});
 
   /// Runs up to `count` single instructions on the fast engine and returns the machine after each; see result() for
   /// why there are fewer.
@@ -111,6 +114,9 @@ class Lc3Vm {
   Lc3Vm() = default;
   [[nodiscard]] Result<std::uint64_t> call(Call which, std::initializer_list<std::uint64_t> arguments = {},
                                            CallOptions options = {});
+  [[nodiscard]] Result<RunResult> check_run(const Result<std::uint64_t>& stop);
+  /// Ends the guest: nothing it says can be believed any more.
+  [[nodiscard]] Failure broken_protocol(const std::string& what);
   [[nodiscard]] Result<Gva> put_words(std::span<const std::uint16_t> words);
 
   std::unique_ptr<Machine> machine_;
@@ -118,7 +124,8 @@ class Lc3Vm {
   std::array<Gva, 20> functions_{};
   Gva state_{};
   Gva instrumentation_{};
-  std::uint32_t input_head_ = 0;  // the host's own cursors: the copies in guest memory are for the guest
+  std::uint64_t running_budget_ = 0;  // of the run that was last begun
+  std::uint32_t input_head_ = 0;      // the host's own cursors: the copies in guest memory are for the guest
   std::uint32_t output_tail_ = 0;
 };
 
