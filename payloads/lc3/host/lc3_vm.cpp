@@ -133,7 +133,7 @@ Status Lc3Vm::load(const Program& program) {
 }
 
 Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
-  running_budget_ = budget;
+  if (machine_->ready()) running_budget_ = budget;  // else the budget is that of the run that waits to be resumed
   return check_run(call(Call::kRun, {budget}, options));
 }
 
