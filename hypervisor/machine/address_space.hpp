@@ -1,7 +1,7 @@
 // The guest's memory as the guest sees it: which page leads where, and what lies there.
 //
 //   guest-virtual                                   guest-physical
-//   system pages, read-only segments        ->      image slot (KVM_MEM_READONLY), one copy for all forks
+//   system pages, read-only segments        ->      image slot (KVM_MEM_READONLY)
 //   writable segments, heap, stack,         ->      window slot, private, contiguous
 //     call area, exception stack
 //   (not mapped)                                    page-table slot

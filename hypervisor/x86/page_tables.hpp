@@ -4,7 +4,7 @@
 //                    \-> 2 MiB page, where address, size and alignment allow it and the caller prefers it
 //
 // Accessed and dirty bits are preset, so that the processor never writes to a table; tables lie in a slot no guest
-// address maps, and are built before a root first runs. Permissions are decided by the leaf alone: upper levels allow
+// address maps. Permissions are decided by the leaf alone: upper levels allow
 // everything.
 // Sources: AMD APM vol. 2, 5.3 "Long-Mode Page Translation", 5.4 "Page-Translation-Table Entry Fields"; Intel SDM
 // vol. 3, 4.5 "4-Level Paging", table 4-19 "Format of a Page-Table Entry that Maps a 4-KByte Page".
