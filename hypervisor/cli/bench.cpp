@@ -71,19 +71,22 @@ void add_bench(CLI::App& app, Outcome& outcome) {
   CLI::App* verb = app.add_subcommand("bench", "Measure this machine and this build");
   verb->footer(
       "Every figure is measured beside its physical floor, in one process, pinned, in interleaved rounds.\n\n"
-      "  warmfork bench floors lifecycle        what KVM costs here, and what warmfork costs on top\n"
+      "  warmfork bench floors lifecycle         what KVM costs here, and what warmfork costs on top\n"
       "  warmfork bench lc3                      LC-3 code in the guest, against switch and native code\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
       "  warmfork bench floors --quick --json -  a few samples, JSON to standard output");
   std::vector<std::string> names;
   for (const auto& [name, suite] : kSuites) names.push_back(name);
-  verb->add_option("suite", options->suites, "Suites to run")->required()->check(CLI::IsMember(names));
+  verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));
   verb->add_option("--json", options->json, "Write the result file here (- for standard output)");
   verb->add_option("--effort", options->effort, "Scale of the sample counts")
       ->check(CLI::Range(0.001, 100.0))
       ->capture_default_str();
   verb->add_flag("--quick", options->quick, "A smoke test: few samples");
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  verb->callback([options, names, &outcome] {
+    if (options->suites.empty()) options->suites = names;
+    outcome.code = run(*options);
+  });
 }
 
 }  // namespace warmfork::cli

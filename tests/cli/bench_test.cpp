@@ -1,0 +1,86 @@
+// warmfork bench and doctor: structure and correctness of what they report, never speed.
+#include "process.hpp"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+namespace warmfork::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+class BenchTest : public CliKvmTest {};
+
+TEST_F(BenchTest, WritesEveryFigureWithItsDistributionAndFloor) {
+  const auto file = std::filesystem::temp_directory_path() / ("warmfork-bench-" + std::to_string(::getpid()) + ".json");
+  const Ended ended = run_cli({"bench", "floors", "lifecycle", "lc3", "--quick", "--json", file.string()});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const json result = json::parse(std::ifstream(file));
+  std::filesystem::remove(file);
+  for (const char* key : {"date", "commit", "cpu", "kernel", "kvm_backend", "build"}) {
+    EXPECT_FALSE(result.at("context").at(key).get<std::string>().empty()) << key;
+  }
+  std::map<std::string, json> figures;
+  for (const json& figure : result.at("results")) {
+    const std::string name = figure.at("name");
+    SCOPED_TRACE(name);
+    figures[name] = figure;
+    EXPECT_GT(figure.at("samples").get<std::uint64_t>(), 0u);
+    double previous = figure.at("min");
+    EXPECT_GT(previous, 0);
+    for (const char* quantile : {"p50", "p90", "p99", "p999", "max"}) {
+      EXPECT_LE(previous, figure.at(quantile).get<double>() * 1.001) << quantile;  // buckets are 0.1 % wide
+      previous = figure.at(quantile);
+    }
+    EXPECT_TRUE(figure.at("params").is_object() && figure.at("counters").is_object());
+    EXPECT_EQ(figure.at("floor").is_null(), figure.at("ratio_to_floor_p50").is_null());
+    EXPECT_THAT(ended.out, HasSubstr(name));
+  }
+  for (const char* name : {"floors/cpl3_exit", "floors/kvm_run_immediate_exit", "floors/create_destroy_vm",
+                           "floors/memcpy_window", "lifecycle/construct", "lifecycle/boot", "lifecycle/destruct",
+                           "lifecycle/vmcall/first", "lifecycle/vmcall/warm"}) {
+    EXPECT_TRUE(figures.contains(name)) << name;
+  }
+  for (const char* kernel : {"alu", "mem", "branch", "call", "sort", "sieve", "crc", "matmul", "smc"}) {
+    for (const char* engine : {"interp", "switch", "native"}) {
+      EXPECT_TRUE(figures.contains(std::string("lc3/") + kernel + "/" + engine)) << kernel << " " << engine;
+    }
+  }
+  for (const auto& [name, figure] : figures) {
+    if (!figure.at("floor").is_null()) EXPECT_TRUE(figures.contains(figure.at("floor"))) << name;
+  }
+  // The one figure that is not a matter of speed: exactly one ioctl a call.
+  EXPECT_EQ(figures["lifecycle/vmcall/warm"].at("counters").at("kvm_run_per_call").get<double>(), 1.0);
+}
+
+TEST_F(BenchTest, JsonToStandardOutputIsNothingElse) {
+  const Ended ended = run_cli({"bench", "lifecycle", "--quick", "--json", "-"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_FALSE(json::parse(ended.out).at("results").empty());
+}
+
+TEST_F(BenchTest, UnknownSuiteAndUnwritableFileAreRefused) {
+  EXPECT_EQ(run_cli({"bench", "speed"}).code, 2);
+  const Ended ended = run_cli({"bench", "lifecycle", "--quick", "--json", "/nonexistent/r.json"});
+  EXPECT_EQ(ended.code, 4);
+  EXPECT_THAT(ended.err, HasSubstr("/nonexistent/r.json"));
+}
+
+TEST_F(BenchTest, DoctorSaysWhatTheBackendDoes) {
+  const Ended ended = run_cli({"doctor", "--json"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const json info = json::parse(ended.out);
+  EXPECT_THAT(info.at("backend").get<std::string>(), ::testing::AnyOf("pvm", "svm", "vmx"));
+  EXPECT_EQ(info.at("backend") == "pvm", !info.at("syscall_enters_cpl0").get<bool>());
+  EXPECT_GE(info.at("xsave_bytes").get<int>(), 4096);
+  EXPECT_GT(info.at("floors").at("floors/cpl3_exit").at("p50_ns").get<double>(), 0);
+  EXPECT_THAT(run_cli({"doctor"}).out, HasSubstr(info.at("backend").get<std::string>()));
+}
+
+}  // namespace
+}  // namespace warmfork::test
