@@ -16,6 +16,7 @@
 #include "loader/elf_loader.hpp"
 #include "machine/address_space.hpp"
 #include "machine/fault_report.hpp"
+#include "machine/guest_cpu.hpp"
 #include "machine/guest_io.hpp"
 #include "machine/linux/process.hpp"
 #include "machine/vcpu_setup.hpp"
@@ -48,14 +49,6 @@ struct BootOutcome {
   std::optional<int> exit_code;  // empty: it is warm and waits for vmcalls
 };
 
-/// Event counts of one machine since it was made.
-struct MachineCounters {
-  std::uint64_t kvm_run = 0;      // KVM_RUN ioctls
-  std::uint64_t vmcalls = 0;      // finished vmcalls
-  std::uint64_t syscalls = 0;     // system calls served
-  std::uint64_t interrupted = 0;  // KVM_RUNs that returned because of a signal
-};
-
 class Machine {
  public:
   /// Builds the guest: VM, vCPU, memory, program. Nothing of it runs yet. `elf` is copied where needed; `name` is for
@@ -83,62 +76,49 @@ class Machine {
   [[nodiscard]] Result<std::uint64_t> resume(CallOptions options = {});
 
   /// Stops what runs, or the next thing that is asked to run. Any thread; async-signal-safe.
-  void cancel() { watch_->cancel(); }
+  void cancel() { cpu_->cancel(); }
 
   /// Ends the guest because its answers cannot be right; later calls say so. Returns the error (kGuestFault) to pass
   /// on.
-  [[nodiscard]] Failure condemn(const std::string& why) { return end({.summary = why}); }
+  [[nodiscard]] Failure condemn(const std::string& why) { return note(cpu_->end(guest(), {.summary = why}).value()); }
 
   /// Copies `bytes` into the call area at `offset` and returns their guest address, to be passed as an argument.
   [[nodiscard]] Result<Gva> put_buffer(std::uint64_t offset, std::span<const std::byte> bytes);
 
   [[nodiscard]] AddressSpace& memory() { return *space_; }
   [[nodiscard]] const LoadPlan& plan() const { return plan_; }
-  [[nodiscard]] const MachineCounters& counters() const { return counters_; }
+  [[nodiscard]] const MachineCounters& counters() const { return cpu_->counters(); }
   [[nodiscard]] bool ready() const { return state_ == State::kReady; }
   /// Why the machine ended, if a fault ended it.
   [[nodiscard]] const std::optional<FaultReport>& fault() const { return fault_; }
   /// The vCPU, for measurements and tests that look below the machine.
-  [[nodiscard]] kvm::VcpuFd& vcpu() { return *vcpu_; }
+  [[nodiscard]] kvm::VcpuFd& vcpu() { return cpu_->vcpu(); }
 
  private:
   enum class State : std::uint8_t { kNew, kReady, kStopped, kEnded };
-  enum class Stop : std::uint8_t { kReturned, kReady, kExited };
 
   Machine() = default;
   [[nodiscard]] Status read_vmcall_table();
-  [[nodiscard]] Result<Stop> enter(CallOptions options);
-  [[nodiscard]] Result<Stop> run_loop();
-  [[nodiscard]] Result<std::uint64_t> resume_call(CallOptions options);
-  [[nodiscard]] std::optional<Result<Stop>> handle_slow(int run_error);
-  [[nodiscard]] std::optional<Result<Stop>> handle_port(std::uint16_t port);
-  [[nodiscard]] std::optional<Result<Stop>> serve_syscall();
-  [[nodiscard]] std::string where() const;
-  [[nodiscard]] std::optional<Error> stop_error();
-  [[nodiscard]] Failure end_with_exception(unsigned vector);
-  [[nodiscard]] Failure end_with(const kvm::VcpuExit& exit);
-  [[nodiscard]] Failure end(FaultReport report);
+  [[nodiscard]] GuestCpu::Guest guest() { return {name_, plan_, *space_, *process_}; }
+  [[nodiscard]] Result<std::uint64_t> finish_call(Result<GuestStop> stop);
+  void exited(const GuestStop& stop);
+  /// Takes note of why a run failed, and passes the error on.
+  [[nodiscard]] Failure note(Error error);
   [[nodiscard]] Error describe_unready(std::string_view what) const;
-  void load_registers(const kvm_regs& regs);
 
   std::string name_;
   LoadPlan plan_;
   std::unique_ptr<GuestIo> own_io_;
   std::optional<kvm::VmFd> vm_;
-  std::optional<kvm::VcpuFd> vcpu_;
   std::unique_ptr<AddressSpace> space_;
-  std::unique_ptr<WatchSlot> watch_;
+  std::unique_ptr<GuestCpu> cpu_;
   std::optional<linux_abi::Process> process_;
   std::vector<std::pair<std::string, Gva>> vmcalls_;
-  kvm_sregs user_sregs_{};  // segments of every entry at CPL 3
   std::uint32_t hwcap_ = 0;
   std::uint64_t call_stack_ = 0;  // rsp of every vmcall
   State state_ = State::kNew;
   bool stopped_in_boot_ = false;
-  bool segments_stale_ = false;  // the vCPU's segments may differ from user_sregs_: load them at the next entry
   int exit_code_ = 0;
-  std::uint64_t result_ = 0;
-  MachineCounters counters_;
   std::optional<FaultReport> fault_;
   std::optional<Error> host_error_;  // why the machine ended, if KVM gave up
 };

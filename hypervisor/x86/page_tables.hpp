@@ -22,6 +22,7 @@ namespace warmfork::x86 {
 inline constexpr std::uint64_t kPageSize = 0x1000;
 inline constexpr std::uint64_t kLargePageSize = 0x200000;
 inline constexpr std::uint64_t kMaxVirtual = std::uint64_t{1} << 47;  // user half of the canonical space
+[[nodiscard]] constexpr bool is_user_address(std::uint64_t address) { return address < kMaxVirtual; }
 
 /// What a leaf allows. Write and execute together are refused.
 struct Access {

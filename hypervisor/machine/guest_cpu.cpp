@@ -1,0 +1,203 @@
+#include "machine/guest_cpu.hpp"
+
+#include "warmfork/abi/layout.h"
+#include "x86/system_pages.hpp"
+
+#include <cerrno>
+#include <system_error>
+
+namespace warmfork {
+namespace {
+
+constexpr std::uint64_t kExceptionStubs = WARMFORK_SYSTEM_BASE + WARMFORK_EXCEPTION_STUBS_OFFSET;
+
+// A vmcall's return, as KVM reports it: one byte written to our port. Only OUT leaves nothing for KVM to complete at
+// the next entry: a pending IN would write into the registers of the next call.
+bool is_return(const kvm_run& run) {
+  return run.exit_reason == KVM_EXIT_IO && run.io.port == WARMFORK_PORT_RETURN && run.io.direction == KVM_EXIT_IO_OUT &&
+         run.io.size == 1 && run.io.count == 1;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GuestCpu>> GuestCpu::create(const kvm::VmFd& vm, const x86::CpuModel& cpu, std::uint64_t root,
+                                                   std::string_view name) {
+  WARMFORK_TRY_ASSIGN(kvm::VcpuFd vcpu, vm.create_vcpu(0));
+  std::unique_ptr<GuestCpu> guest_cpu(new GuestCpu(std::move(vcpu)));
+  WARMFORK_TRY_ASSIGN(guest_cpu->user_sregs_, set_up_vcpu(guest_cpu->vcpu_, cpu, root));
+  guest_cpu->vcpu_.shared().kvm_valid_regs = KVM_SYNC_X86_REGS;
+  try {  // the first slot starts the watchdog's thread
+    guest_cpu->watch_ = std::make_unique<WatchSlot>(guest_cpu->vcpu_);
+  } catch (const std::system_error& error) {
+    return fail(ErrorKind::kHost, "{}: cannot start the watchdog thread: {}", name, error.what());
+  }
+  return guest_cpu;
+}
+
+void GuestCpu::load_registers(const kvm_regs& regs) {
+  kvm_run& run = vcpu_.shared();
+  run.s.regs.regs = regs;
+  run.kvm_dirty_regs = KVM_SYNC_X86_REGS;
+  if (segments_stale_) {
+    run.s.regs.sregs = user_sregs_;
+    run.kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+    segments_stale_ = false;
+  }
+}
+
+Result<GuestStop> GuestCpu::go_on(const Guest& guest, std::uint64_t timeout_ns) {
+  watch_->arm(timeout_ns);
+  auto stop = loop(guest);
+  watch_->disarm();
+  return stop;
+}
+
+Result<GuestStop> GuestCpu::loop(const Guest& guest) {
+  kvm_run& run = vcpu_.shared();
+  for (;;) {
+    ++counters_.kvm_run;
+    const int error = vcpu_.run_raw();
+    if (error == 0 && is_return(run)) [[likely]]
+      return GuestStop{GuestStop::Kind::kReturned, run.s.regs.regs.rax};
+    if (auto stop = handle_slow(guest, error)) return *std::move(stop);
+  }
+}
+
+GuestCpu::Stop GuestCpu::handle_slow(const Guest& guest, int run_error) {
+  if (run_error == EINTR || run_error == EAGAIN) {
+    ++counters_.interrupted;
+    // Cleared before looking: a kick that comes now sets it again, and the reason with it.
+    vcpu_.clear_immediate_exit();
+    if (auto error = stop_error(guest)) return Result<GuestStop>(Failure(*std::move(error)));
+    return std::nullopt;
+  }
+  if (run_error != 0) {
+    errno = run_error;
+    return Result<GuestStop>(fail_errno("{}: KVM_RUN", guest.name));
+  }
+  const kvm::VcpuExit exit = kvm::decode_exit(vcpu_.shared(), vcpu_.shared_size());
+  if (const auto* io = std::get_if<kvm::ExitIo>(&exit);
+      io != nullptr && io->is_write && io->size == 1 && io->count == 1) {
+    if (auto stop = handle_port(guest, io->port)) return stop;
+    if (io->port == WARMFORK_PORT_SYSCALL) return std::nullopt;
+  }
+  if (std::holds_alternative<kvm::ExitInterrupted>(exit)) return std::nullopt;
+  return Result<GuestStop>(end(guest, {.summary = fmt::format("{}, {}", kvm::describe(exit), where(guest))}));
+}
+
+GuestCpu::Stop GuestCpu::handle_port(const Guest& guest, std::uint16_t port) {
+  const kvm_regs& regs = vcpu_.shared().s.regs.regs;
+  if (port == WARMFORK_PORT_SYSCALL) return serve_syscall(guest);
+  if (port == WARMFORK_PORT_READY) return Result<GuestStop>(GuestStop{GuestStop::Kind::kReady, regs.rsp});
+  // An exception port counts only if the processor itself came through our stub: a guest may write any port.
+  const std::uint64_t stub_bytes = WARMFORK_EXCEPTION_COUNT * WARMFORK_EXCEPTION_STUB_SIZE;
+  const unsigned vector = port - WARMFORK_PORT_EXCEPTION;
+  if (port >= WARMFORK_PORT_EXCEPTION && vector < WARMFORK_EXCEPTION_COUNT && regs.rip - kExceptionStubs < stub_bytes) {
+    return Result<GuestStop>(end_with_exception(guest, vector));
+  }
+  return std::nullopt;
+}
+
+GuestCpu::Stop GuestCpu::serve_syscall(const Guest& guest) {
+  kvm_regs regs = vcpu_.shared().s.regs.regs;
+  const linux_abi::SyscallRequest request{regs.rax, {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9}};
+  ++counters_.syscalls;
+  linux_abi::SyscallOutcome outcome = guest.process.serve(request);
+  while (outcome.interrupted) {
+    if (auto error = stop_error(guest)) {
+      // Stopped inside a blocking call: a resume makes the call again (SYSCALL is two bytes long).
+      regs.rip = regs.rcx - 2;
+      regs.rflags = sanitize_user_flags(regs.r11);
+      segments_stale_ = true;
+      load_registers(regs);
+      return Result<GuestStop>(Failure(*std::move(error)));
+    }
+    outcome = guest.process.serve(request);
+  }
+  if (outcome.host_error) {
+    Failure failure =
+        end(guest, {.summary = fmt::format("the host failed in a system call: {}", outcome.host_error->message)});
+    failure.value().kind = ErrorKind::kHost;
+    return Result<GuestStop>(std::move(failure));
+  }
+  if (outcome.exit_code) {
+    return Result<GuestStop>(GuestStop{GuestStop::Kind::kExited, static_cast<std::uint64_t>(*outcome.exit_code)});
+  }
+  if (!x86::is_user_address(regs.rcx)) {
+    return Result<GuestStop>(
+        end(guest, {.summary = fmt::format("system call returns to {:#x}, outside user space", regs.rcx)}));
+  }
+  regs.rax = static_cast<std::uint64_t>(outcome.result);
+  regs.rip = regs.rcx;
+  regs.rflags = sanitize_user_flags(regs.r11);
+  user_sregs_.fs.base = guest.process.fs_base();
+  user_sregs_.gs.base = guest.process.gs_base();
+  // On hardware SYSCALL has loaded the kernel's CS and SS; the host gives the user's back at the next entry.
+  segments_stale_ = true;
+  load_registers(regs);
+  return std::nullopt;
+}
+
+std::string GuestCpu::where(const Guest& guest) const {
+  const std::uint64_t rip = vcpu_.shared().s.regs.regs.rip;
+  const std::string symbol = guest.plan.symbolize(rip);
+  return symbol.empty() ? fmt::format("at {:#x}", rip) : fmt::format("at {:#x} in {}", rip, symbol);
+}
+
+std::optional<Error> GuestCpu::stop_error(const Guest& guest) {
+  switch (watch_->take_stop_reason()) {
+    case StopReason::kNone: return std::nullopt;
+    case StopReason::kDeadline:
+      return Error{ErrorKind::kDeadline, fmt::format("{}: the deadline has passed, {}", guest.name, where(guest))};
+    case StopReason::kCancelled:
+      return Error{ErrorKind::kCancelled, fmt::format("{}: cancelled, {}", guest.name, where(guest))};
+  }
+  return std::nullopt;
+}
+
+Failure GuestCpu::end_with_exception(const Guest& guest, unsigned vector) {
+  FaultReport report;
+  report.vector = vector;
+  report.regs = vcpu_.shared().s.regs.regs;
+  // What the processor pushed, from the top down: SS, RSP, RFLAGS, CS, RIP, error code (AMD APM vol. 2, 8.9.3).
+  if (const auto frame = guest.space.exception_frame(6)) {
+    report.regs.rsp = (*frame)[4];
+    report.regs.rflags = (*frame)[3];
+    report.rip = report.regs.rip = (*frame)[1];
+    if (x86::pushes_error_code(vector)) report.error_code = (*frame)[0];
+  }
+  report.symbol = guest.plan.symbolize(report.rip);
+  constexpr unsigned kPageFault = 14;
+  constexpr unsigned kGeneralProtection = 13;
+  std::string what;
+  if (vector == kPageFault) {
+    if (const auto sregs = vcpu_.sregs()) report.fault_address = sregs->cr2;
+    const bool write = (report.error_code & 2) != 0;
+    const bool fetch = (report.error_code & 16) != 0;
+    const Gva address{report.fault_address};
+    const std::string place = guest.space.describe(address);
+    what =
+        fmt::format("page fault: {} {:#x} ({}{})", fetch ? "execution of" : (write ? "write to" : "read of"),
+                    report.fault_address, place, place == "the guard page below the stack" ? ": stack overflow" : "");
+  } else if (vector == kGeneralProtection) {
+    what = fmt::format("general protection fault, error code {:#x} (privileged instruction, port or address)",
+                       report.error_code);
+  } else {
+    what = x86::exception_name(vector);
+  }
+  report.summary = fmt::format("{}, at {:#x}{}", what, report.rip, report.symbol.empty() ? "" : " in " + report.symbol);
+  return end(guest, std::move(report));
+}
+
+Failure GuestCpu::end(const Guest& guest, FaultReport report) {
+  if (report.rip == 0) {
+    report.regs = vcpu_.shared().s.regs.regs;
+    report.rip = report.regs.rip;
+    report.symbol = guest.plan.symbolize(report.rip);
+  }
+  report.last_exit = kvm::describe(kvm::decode_exit(vcpu_.shared(), vcpu_.shared_size()));
+  fault_ = std::move(report);
+  return Failure(Error{ErrorKind::kGuestFault, fmt::format("{}: {}", guest.name, fault_->summary)});
+}
+
+}  // namespace warmfork
