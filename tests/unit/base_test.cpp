@@ -1,8 +1,10 @@
+#include "base/file.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -74,6 +76,32 @@ TEST(Result, ContextStandsInFrontAndKeepsTheKind) {
   const Status status = with_context(refuse().error(), "call");
   EXPECT_EQ(status.error().kind, ErrorKind::kLimit);
   EXPECT_EQ(status.error().message, "call: vmcall 7: length 70000 > 65536");
+}
+
+TEST(WriteFile, LeavesADeviceThatRefusesWhereItIs) {
+  struct stat status{};
+  if (::stat("/dev/full", &status) != 0 || !S_ISCHR(status.st_mode)) GTEST_SKIP() << "no /dev/full here";
+  // A node of its own, should this go wrong; without the right to make one, the real one cannot be removed either.
+  const std::string path = ::testing::TempDir() + "warmfork-full-" + std::to_string(::getpid());
+  const bool made = ::mknod(path.c_str(), S_IFCHR | 0600, status.st_rdev) == 0;
+  const std::string target = made ? path : "/dev/full";
+  const auto written = write_file(target, "x", 1);
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().system_errno, made && written.error().system_errno == EACCES ? EACCES : ENOSPC);
+  EXPECT_EQ(::stat(target.c_str(), &status), 0);
+  EXPECT_TRUE(S_ISCHR(status.st_mode));
+  if (made) ::unlink(path.c_str());
+}
+
+TEST(WriteFile, WritesAndReadsBack) {
+  const std::string path = ::testing::TempDir() + "warmfork-file-" + std::to_string(::getpid());
+  ASSERT_TRUE(write_file(path, "words", 5));
+  const auto read = read_file(path, 5);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->size(), 5u);
+  EXPECT_FALSE(read_file(path, 4));
+  EXPECT_FALSE(read_file(::testing::TempDir(), 100));
+  ::unlink(path.c_str());
 }
 
 }  // namespace
