@@ -90,9 +90,9 @@ GuestCpu::Stop GuestCpu::handle_port(const Guest& guest, std::uint16_t port) {
   if (port == WARMFORK_PORT_SYSCALL) return serve_syscall(guest);
   if (port == WARMFORK_PORT_READY) return Result<GuestStop>(GuestStop{GuestStop::Kind::kReady, regs.rsp});
   // An exception port counts only if the processor itself came through our stub: a guest may write any port.
-  const std::uint64_t stub_bytes = WARMFORK_EXCEPTION_COUNT * WARMFORK_EXCEPTION_STUB_SIZE;
+  constexpr std::uint64_t kStubBytes = std::uint64_t{WARMFORK_EXCEPTION_COUNT} * WARMFORK_EXCEPTION_STUB_SIZE;
   const unsigned vector = port - WARMFORK_PORT_EXCEPTION;
-  if (port >= WARMFORK_PORT_EXCEPTION && vector < WARMFORK_EXCEPTION_COUNT && regs.rip - kExceptionStubs < stub_bytes) {
+  if (port >= WARMFORK_PORT_EXCEPTION && vector < WARMFORK_EXCEPTION_COUNT && regs.rip - kExceptionStubs < kStubBytes) {
     return Result<GuestStop>(end_with_exception(guest, vector));
   }
   return std::nullopt;

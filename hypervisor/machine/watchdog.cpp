@@ -152,7 +152,7 @@ void Watchdog::sleep_until(std::uint64_t tick) {
   ::sem_clockwait(&wakeup_, CLOCK_MONOTONIC, &until);
 }
 
-void Watchdog::run(std::stop_token stop) {
+void Watchdog::run(const std::stop_token& stop) {
   // The thread that kicks must not be the one that is kicked by signals meant for the process.
   sigset_t all;
   sigfillset(&all);

@@ -75,7 +75,7 @@ class Watchdog {
   void add(WatchSlot* slot);
   void remove(WatchSlot* slot);
   void wake() { ::sem_post(&wakeup_); }  // async-signal-safe; takes no lock
-  void run(std::stop_token stop);
+  void run(const std::stop_token& stop);
   void sleep_until(std::uint64_t tick);
   std::uint64_t scan(std::uint64_t now);
 
