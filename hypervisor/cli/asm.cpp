@@ -52,7 +52,7 @@ std::string coloured(const std::string& text) {
 int print_diagnostics(const lc3::Assembly& assembly) {
   for (const lc3::Diagnostic& diagnostic : assembly.diagnostics) {
     const std::string text = lc3::format_diagnostic(diagnostic);
-    fmt::print(stderr, "{}", use_colour() ? coloured(text) : text + "\n");
+    print_message("{}", use_colour() ? coloured(text) : text + "\n");
   }
   const std::size_t count = assembly.diagnostics.size() + assembly.dropped_diagnostics;
   const std::string dropped =

@@ -4,6 +4,7 @@
 #include "base/result.hpp"
 #include "machine/machine.hpp"
 
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <array>
@@ -14,6 +15,13 @@
 #include <utility>
 
 namespace warmfork::cli {
+
+/// Prints to standard error. That nobody can read it is no error of its own: the exit code still says what happened.
+void print_message(std::string_view text);
+template <class... Values>
+void print_message(fmt::format_string<Values...> format, Values&&... values) {
+  print_message(std::string_view(fmt::format(format, std::forward<Values>(values)...)));
+}
 
 /// Prints "warmfork: message" to standard error and returns the exit code of the error's kind.
 int report(const Error& error);

@@ -182,8 +182,7 @@ void print_json(const Ending& outcome, const OutputSink& sink, const Plan& plan,
 
 void print_statistics(const Ending& outcome, const Lc3Places& places, const lc3::StartTimes& start,
                       std::uint64_t load_ns) {
-  fmt::print(stderr,
-             "statistics\n  instructions  {} in {}, {} (counting; without --stats it is faster)\n"
+  print_message("statistics\n  instructions  {} in {}, {} (counting; without --stats it is faster)\n"
              "  start         construct {}, boot {}, power on {}, load {}\n{}",
              outcome.run.executed, time_text(static_cast<double>(outcome.run.guest_ns)),
              rate_text(per_second(outcome.run)), time_text(static_cast<double>(start.construct_ns)),
@@ -257,10 +256,10 @@ Result<int> run_checked(const Options& options) {
   if (outcome.statistics && !options.json) print_statistics(outcome, places, vm->start_times(), load_ns);
   if (!outcome.message.empty() && !options.json) {
     // On a terminal the message starts on a line of its own; what goes to standard output stays as it is.
-    if (sink.is_terminal() && sink.in_line() && ::isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\n");
-    fmt::print(stderr, "{} {}\n{}", error_prefix(), outcome.message, registers_text(outcome.registers));
+    if (sink.is_terminal() && sink.in_line() && ::isatty(STDERR_FILENO) == 1) print_message("\n");
+    print_message("{} {}\n{}", error_prefix(), outcome.message, registers_text(outcome.registers));
     if (plan.machine.randomise && !options.seed) {
-      fmt::print(stderr, "  memory and registers were random: --seed {} gives the same again\n",
+      print_message("  memory and registers were random: --seed {} gives the same again\n",
                  *plan.machine.randomise);
     }
   }

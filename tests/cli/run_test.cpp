@@ -291,6 +291,12 @@ TEST_F(RunTest, AProgramInDeviceSpaceIsRefused) {
   EXPECT_THAT(ended.err, HasSubstr("reaches the device registers at xFE00"));
 }
 
+TEST_F(RunTest, AFullDiskEndsTheDebuggerWithAnError) {
+  const std::string command = std::string(WARMFORK_BINARY) + " debug " + file("hello.asm", kHello) +
+                              " --command continue >/dev/full 2>/dev/null </dev/null";
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 4);
+}
+
 TEST_F(RunTest, AFullDiskIsAnError) {
   const std::string command = std::string(WARMFORK_BINARY) + " run " + file("hello.asm", kHello) + " >/dev/full 2>" +
                               path("err") + " </dev/null";
