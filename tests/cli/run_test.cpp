@@ -291,6 +291,24 @@ TEST_F(RunTest, AProgramInDeviceSpaceIsRefused) {
   EXPECT_THAT(ended.err, HasSubstr("reaches the device registers at xFE00"));
 }
 
+TEST_F(RunTest, ReadingTheInputFirstEndsWithAnObjectToo) {
+  StartOptions open;
+  open.keep_input_open = true;
+  open.input = "x";
+  const std::string program = file("cat.asm", kCat);
+  const json late = parse(run_cli({"run", "--json", "--input", "-", "--timeout", "100ms", program}, open));
+  EXPECT_EQ(late["stop"], "timeout");
+  EXPECT_EQ(late["exit_code"], 7);
+
+  Process process({"run", "--json", "--input", "-", program}, open);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  process.send(SIGTERM);
+  const Ended ended = process.wait();
+  EXPECT_EQ(ended.code, 143);
+  EXPECT_EQ(parse(ended)["stop"], "interrupted");
+  EXPECT_THAT(ended.err, HasSubstr("interrupted while reading the input"));
+}
+
 TEST_F(RunTest, AFullDiskEndsTheDebuggerWithAnError) {
   const std::string command = std::string(WARMFORK_BINARY) + " debug " + file("hello.asm", kHello) +
                               " --command continue >/dev/full 2>/dev/null </dev/null";
