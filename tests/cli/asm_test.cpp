@@ -74,6 +74,27 @@ TEST_F(AsmTest, NeverReplacesItsSource) {
   EXPECT_THAT(read_text(source), HasSubstr("HALT"));
 }
 
+TEST_F(AsmTest, NeverReplacesItsSourceUnderAnotherNameOrOneOutputByAnother) {
+  const std::string source = file("a.asm", ".ORIG x3000\nHALT\n.END\n");
+  std::filesystem::create_symlink(source, path("link.obj"));
+  EXPECT_EQ(run_cli({"asm", source, "-o", path("link.obj")}).code, 2);
+  EXPECT_EQ(run_cli({"asm", source, "--sym", source}).code, 2);
+  EXPECT_THAT(read_text(source), HasSubstr("HALT"));
+  EXPECT_EQ(run_cli({"asm", source, "-o", path("x.sym")}).code, 2);
+  EXPECT_FALSE(std::filesystem::exists(path("x.sym")));
+  EXPECT_EQ(run_cli({"asm", file("b.sym", ".ORIG x3000\nHALT\n.END\n")}).code, 2);
+  EXPECT_THAT(read_text(path("b.sym")), HasSubstr("HALT"));
+}
+
+TEST_F(AsmTest, AFailedWriteRemovesNoDeviceAndNoLinkToOne) {
+  const std::string link = path("full.obj");
+  std::filesystem::create_symlink("/dev/full", link);
+  const Ended ended = run_cli({"asm", file("a.asm", ".ORIG x3000\nHALT\n.END\n"), "-o", link});
+  EXPECT_EQ(ended.code, 4);
+  EXPECT_THAT(ended.err, HasSubstr("No space left on device"));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+}
+
 TEST_F(AsmTest, UnwritableOutputIsAnError) {
   const Ended ended = run_cli({"asm", file("a.asm", ".ORIG x3000\nHALT\n.END\n"), "-o", path("no/such/x.obj")});
   EXPECT_EQ(ended.code, 4);
