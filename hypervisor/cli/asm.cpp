@@ -75,7 +75,7 @@ std::string listing(const lc3::Program& program, std::string_view source) {
   for (std::uint32_t number = 1; !source.empty(); ++number) {
     const std::string_view line = lc3::take_line(source);
     if (next == program.lines.size() || program.lines[next].line != number) {
-      text += fmt::format("{:>16}{:>6}  {}\n", "", number, line);
+      text += fmt::format("{:>16}{:>6}  {}\n", "", number, lc3::without_controls(line));
       continue;
     }
     const lc3::SourceLine& words = program.lines[next++];
@@ -85,7 +85,7 @@ std::string listing(const lc3::Program& program, std::string_view source) {
       std::uint32_t same = 1;
       while (i + same < words.word_count && word_at(address + same) == word) ++same;
       text += fmt::format("x{:04X}  x{:04X}  ", address, word);
-      text += i == 0 ? fmt::format("  {:>6}  {}\n", number, line) : "\n";
+      text += i == 0 ? fmt::format("  {:>6}  {}\n", number, lc3::without_controls(line)) : "\n";
       if (same > 2) text += fmt::format("{:>8}({} times)\n", "", same);
       i += same > 2 ? same : 1;
     }

@@ -56,6 +56,13 @@ TEST_F(AsmTest, ListingShowsEveryLine) {
   EXPECT_THAT(out, HasSubstr("x4005  x0041"));
 }
 
+TEST_F(AsmTest, ListingPassesNoControlCharactersOn) {
+  const Ended ended = run_cli({"asm", "--listing", file("a.asm", ".ORIG x3000\n; \x1B[31m\nHALT ; \x1B[0m\n.END\n")});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_THAT(ended.out, HasSubstr("; ?[31m\n"));
+  EXPECT_EQ(ended.out.find('\x1B'), std::string::npos);
+}
+
 TEST_F(AsmTest, ReportsEveryErrorWithItsLineAndACaretAndWritesNothing) {
   const Ended ended = run_cli({"asm", file("bad.asm", ".ORIG x3000\nADD R0, R0, #99\nBRz NOWHERE\n.END\n")});
   EXPECT_EQ(ended.code, 3);

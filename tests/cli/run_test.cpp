@@ -309,6 +309,12 @@ TEST_F(RunTest, ReadingTheInputFirstEndsWithAnObjectToo) {
   EXPECT_THAT(ended.err, HasSubstr("interrupted while reading the input"));
 }
 
+TEST_F(RunTest, TheDebuggerListsSourceWithoutControlCharacters) {
+  const Ended ended = run_cli({"debug", file("a.asm", ".ORIG x3000\nHALT ; \x1B[31m\n.END\n"), "--command", "list"});
+  EXPECT_THAT(ended.out, HasSubstr("HALT ; ?[31m"));
+  EXPECT_EQ(ended.out.find('\x1B'), std::string::npos);
+}
+
 TEST_F(RunTest, AFullDiskEndsTheDebuggerWithAnError) {
   const std::string command = std::string(WARMFORK_BINARY) + " debug " + file("hello.asm", kHello) +
                               " --command continue >/dev/full 2>/dev/null </dev/null";
