@@ -65,7 +65,13 @@ std::pair<int, int> choose_cpus() {
   return {last, std::max(first, 0)};
 }
 
-bool use_colour() { return ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
+bool use_colour(int fd) {
+  const char* const refused = std::getenv("NO_COLOR");
+  const char* const terminal = std::getenv("TERM");
+  return ::isatty(fd) == 1 && (refused == nullptr || *refused == '\0') &&
+         (terminal == nullptr || std::string_view(terminal) != "dumb");
+}
+bool use_colour() { return use_colour(STDERR_FILENO); }
 
 const char* error_prefix() { return use_colour() ? "\033[1;31mwarmfork:\033[0m" : "warmfork:"; }
 

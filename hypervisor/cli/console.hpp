@@ -32,7 +32,9 @@ int report(const Error& error, const Machine& machine);
 /// "warmfork:", in red where use_colour().
 [[nodiscard]] const char* error_prefix();
 
-/// True if standard error is a terminal that wants colours (NO_COLOR is not set).
+/// True if `fd` is a terminal that wants colours: NO_COLOR is not set or empty, TERM is not "dumb".
+[[nodiscard]] bool use_colour(int fd);
+/// The same of standard error.
 [[nodiscard]] bool use_colour();
 
 /// The device that open_kvm() opens: /dev/kvm, or what --kvm says.
