@@ -315,6 +315,16 @@ TEST_F(RunTest, TheDebuggerListsSourceWithoutControlCharacters) {
   EXPECT_EQ(ended.out.find('\x1B'), std::string::npos);
 }
 
+TEST_F(RunTest, ABadTrapIsNamedInBothEditions) {
+  const std::string program = file("bad.asm", ".ORIG x3000\nADD R0, R0, #1\nTRAP x26\nHALT\n.END\n");
+  for (const char* edition : {"2", "3"}) {
+    const json ended = parse(run_cli({"run", "--json", "--edition", edition, program}));
+    EXPECT_EQ(ended["exit_code"], 5) << edition;
+    EXPECT_EQ(ended["failure"]["vector"], 0x26) << edition << ended["message"];
+    EXPECT_EQ(ended["failure"]["address"], 0x3001) << edition;
+  }
+}
+
 TEST_F(RunTest, AFullDiskEndsTheDebuggerWithAnError) {
   const std::string command = std::string(WARMFORK_BINARY) + " debug " + file("hello.asm", kHello) +
                               " --command continue >/dev/full 2>/dev/null </dev/null";
