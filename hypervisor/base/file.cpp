@@ -49,9 +49,9 @@ Status write_file(const std::string& path, const void* data, std::size_t size) {
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) {
       auto failure = fail_errno("{}", path);
-      // Half a file is worse than none; a device or a pipe is not ours to remove.
+      // Half a file is worse than none. Only what is a file of its own: not a device, nor the link that led to one.
       struct stat status{};
-      if (::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
+      if (::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
       return failure;
     }
     done += static_cast<std::size_t>(put);

@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -52,7 +53,7 @@ std::string coloured(const std::string& text) {
 int print_diagnostics(const lc3::Assembly& assembly) {
   for (const lc3::Diagnostic& diagnostic : assembly.diagnostics) {
     const std::string text = lc3::format_diagnostic(diagnostic);
-    fmt::print(stderr, "{}", use_colour() ? coloured(text) : text + "\n");
+    print_message("{}", use_colour() ? coloured(text) : text + "\n");
   }
   const std::size_t count = assembly.diagnostics.size() + assembly.dropped_diagnostics;
   const std::string dropped =
@@ -74,7 +75,7 @@ std::string listing(const lc3::Program& program, std::string_view source) {
   for (std::uint32_t number = 1; !source.empty(); ++number) {
     const std::string_view line = lc3::take_line(source);
     if (next == program.lines.size() || program.lines[next].line != number) {
-      text += fmt::format("{:>16}{:>6}  {}\n", "", number, line);
+      text += fmt::format("{:>16}{:>6}  {}\n", "", number, lc3::without_controls(line));
       continue;
     }
     const lc3::SourceLine& words = program.lines[next++];
@@ -84,7 +85,7 @@ std::string listing(const lc3::Program& program, std::string_view source) {
       std::uint32_t same = 1;
       while (i + same < words.word_count && word_at(address + same) == word) ++same;
       text += fmt::format("x{:04X}  x{:04X}  ", address, word);
-      text += i == 0 ? fmt::format("  {:>6}  {}\n", number, line) : "\n";
+      text += i == 0 ? fmt::format("  {:>6}  {}\n", number, lc3::without_controls(line)) : "\n";
       if (same > 2) text += fmt::format("{:>8}({} times)\n", "", same);
       i += same > 2 ? same : 1;
     }
@@ -101,6 +102,25 @@ std::string segment_path(const fs::path& first, const lc3::Segment& segment) {
   fs::path path = first;
   path.replace_filename(fmt::format("{}-x{:04X}{}", first.stem().string(), segment.origin, first.extension().string()));
   return path.string();
+}
+
+bool same_file(const fs::path& a, const fs::path& b) {
+  std::error_code ignored;  // not there yet
+  return a.lexically_normal() == b.lexically_normal() || (fs::equivalent(a, b, ignored) && fs::is_regular_file(a));
+}
+
+// No output may replace the source, also by another name, or an output before it.
+Status check_outputs(const Options& options, const std::vector<std::string>& outputs) {
+  for (auto output = outputs.begin(); output != outputs.end(); ++output) {
+    if (same_file(*output, options.file)) {
+      return fail(ErrorKind::kUsage, "{}: the output would replace the source: name another with -o and --sym",
+                  *output);
+    }
+    if (std::any_of(outputs.begin(), output, [&](const std::string& other) { return same_file(*output, other); })) {
+      return fail(ErrorKind::kUsage, "{}: the symbols would replace the object file: name another with --sym", *output);
+    }
+  }
+  return {};
 }
 
 Status write_objects(const Options& options, const lc3::Program& program, const std::string& output) {
@@ -127,16 +147,19 @@ Result<int> assemble(const Options& options) {
   const lc3::Program& program = assembly.program;
   const std::string output =
       options.output.empty() ? fs::path(options.file).replace_extension(".obj").string() : options.output;
-  if (fs::path(output).lexically_normal() == fs::path(options.file).lexically_normal()) {
-    return fail(ErrorKind::kUsage, "{}: the output would replace the source: name another with -o", output);
+  const std::string symbols =
+      options.symbols.empty() ? fs::path(output).replace_extension(".sym").string() : options.symbols;
+  std::vector<std::string> outputs{output};
+  for (std::size_t i = 1; i < program.segments.size() && options.format == "classic"; ++i) {
+    outputs.push_back(segment_path(output, program.segments[i]));
   }
+  if (!options.no_symbols) outputs.push_back(symbols);
+  WARMFORK_TRY(check_outputs(options, outputs));
   WARMFORK_TRY(write_objects(options, program, output));
   if (!options.no_symbols) {
-    const std::string path =
-        options.symbols.empty() ? fs::path(output).replace_extension(".sym").string() : options.symbols;
     const std::string text = lc3::write_symbols(program.symbols);
-    WARMFORK_TRY(write_file(path, text.data(), text.size()));
-    fmt::print("{}: {} symbols\n", path, program.symbols.size());
+    WARMFORK_TRY(write_file(symbols, text.data(), text.size()));
+    fmt::print("{}: {} symbols\n", symbols, program.symbols.size());
   }
   if (options.listing) fmt::print("\n{}", listing(program, source));
   return kSuccess;

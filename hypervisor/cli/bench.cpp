@@ -39,13 +39,13 @@ int run(const Options& options) {
                                           .cpu = cpu,
                                           .other_cpu = other_cpu,
                                           .progress = [&](const std::string& text) {
-                                            fmt::print(stderr, "{}{}{}", terminal ? "\r\033[K" : "", text,
-                                                       terminal ? "" : "\n");
+                                            print_message("{}{}{}", terminal ? "\r\033[K" : "", text,
+                                                          terminal ? "" : "\n");
                                           }};
   std::vector<bench::Figure> figures;
   for (const std::string& name : options.suites) {
     auto result = kSuites.at(name)(suite_options);
-    if (terminal) fmt::print(stderr, "\r\033[K");
+    if (terminal) print_message("\r\033[K");
     if (!result) return report(result.error());
     figures.insert(figures.end(), result->begin(), result->end());
   }

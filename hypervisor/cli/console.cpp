@@ -65,18 +65,29 @@ std::pair<int, int> choose_cpus() {
   return {last, std::max(first, 0)};
 }
 
-bool use_colour() { return ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
+bool use_colour(int fd) {
+  const char* const refused = std::getenv("NO_COLOR");
+  const char* const terminal = std::getenv("TERM");
+  return ::isatty(fd) == 1 && (refused == nullptr || *refused == '\0') &&
+         (terminal == nullptr || std::string_view(terminal) != "dumb");
+}
+bool use_colour() { return use_colour(STDERR_FILENO); }
 
 const char* error_prefix() { return use_colour() ? "\033[1;31mwarmfork:\033[0m" : "warmfork:"; }
 
+void print_message(std::string_view text) {
+  // Unlike fmt::print(), which throws: out of an error handler there is nowhere to go.
+  [[maybe_unused]] const std::size_t put = std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
 int report(const Error& error) {
-  fmt::print(stderr, "{} {}\n", error_prefix(), error.message);
+  print_message("{} {}\n", error_prefix(), error.message);
   return exit_code(error.kind);
 }
 
 int report(const Error& error, const Machine& machine) {
   const int code = report(error);
-  if (machine.fault()) fmt::print(stderr, "{}\n", machine.fault()->to_text());
+  if (machine.fault()) print_message("{}\n", machine.fault()->to_text());
   return code;
 }
 

@@ -4,6 +4,7 @@
 #include "base/result.hpp"
 #include "machine/machine.hpp"
 
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <array>
@@ -15,6 +16,13 @@
 
 namespace warmfork::cli {
 
+/// Prints to standard error. That nobody can read it is no error of its own: the exit code still says what happened.
+void print_message(std::string_view text);
+template <class... Values>
+void print_message(fmt::format_string<Values...> format, Values&&... values) {
+  print_message(std::string_view(fmt::format(format, std::forward<Values>(values)...)));
+}
+
 /// Prints "warmfork: message" to standard error and returns the exit code of the error's kind.
 int report(const Error& error);
 
@@ -24,7 +32,9 @@ int report(const Error& error, const Machine& machine);
 /// "warmfork:", in red where use_colour().
 [[nodiscard]] const char* error_prefix();
 
-/// True if standard error is a terminal that wants colours (NO_COLOR is not set).
+/// True if `fd` is a terminal that wants colours: NO_COLOR is not set or empty, TERM is not "dumb".
+[[nodiscard]] bool use_colour(int fd);
+/// The same of standard error.
 [[nodiscard]] bool use_colour();
 
 /// The device that open_kvm() opens: /dev/kvm, or what --kvm says.

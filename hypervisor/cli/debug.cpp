@@ -10,9 +10,11 @@
 #include <histedit.h>
 #include <signal.h>
 #include <sys/random.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -42,7 +44,7 @@ struct Options {
 /// Standard output, where lines of the program have a bar (and a colour) of their own.
 class Screen {
  public:
-  Screen() : colour_(::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr) {}
+  Screen() : colour_(use_colour(STDOUT_FILENO)) {}
 
   void program(std::string_view text) {
     while (!text.empty()) {
@@ -90,6 +92,46 @@ void on_interrupt(int /*signal*/) {
   interrupted.store(true);
   if (lc3::Debugger* debugger = interrupted_debugger.load()) debugger->interrupt();
 }
+
+termios mode_before{};
+
+// The line editor has the terminal in a mode of its own at the prompt; whoever comes next must not inherit it.
+// Async-signal-safe.
+void on_end(int signal) {
+  sigset_t stop{};  // what tcsetattr() earns in the background
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTTOU);
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  ::tcsetattr(STDIN_FILENO, TCSANOW, &mode_before);
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);  // delivered after this handler
+}
+
+/// While it lives, a signal that ends the process restores the terminal first.
+class RestoresTerminal {
+ public:
+  RestoresTerminal() {
+    if (::tcgetattr(STDIN_FILENO, &mode_before) != 0) return;
+    struct sigaction action{};
+    action.sa_handler = on_end;
+    for (std::size_t i = 0; i < kSignals.size(); ++i) {
+      ::sigaction(kSignals[i], nullptr, &before_[i]);
+      if (before_[i].sa_handler != SIG_IGN) ::sigaction(kSignals[i], &action, nullptr);
+    }
+    installed_ = true;
+  }
+  ~RestoresTerminal() {
+    if (!installed_) return;
+    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+  }
+  RestoresTerminal(const RestoresTerminal&) = delete;
+  RestoresTerminal& operator=(const RestoresTerminal&) = delete;
+
+ private:
+  static constexpr std::array kSignals{SIGTERM, SIGHUP, SIGQUIT};
+  std::array<struct sigaction, kSignals.size()> before_{};
+  bool installed_ = false;
+};
 
 /// While it lives, Ctrl-C stops the program that runs, not this one, and a read of the keyboard.
 class InterruptsDebugger {
@@ -294,6 +336,7 @@ int run(const Options& options) {
   if (!debugger) return report(debugger.error());
 
   const InterruptsDebugger guard(**debugger);
+  const RestoresTerminal restores;
   lc3::Session session(**debugger);
   bool failed = false;
   if (const auto code = show(session.welcome(), screen, failed)) return *code;

@@ -245,9 +245,9 @@ int run() {
   if (!done) {
     const int code = report(done.error());
     if (code == kHostError) {
-      fmt::print(stderr,
-                 "The demo runs guests, and this machine gives it no KVM. What works without one:\n"
-                 "  warmfork asm FILE.asm      assemble\n  warmfork disasm FILE.obj   and back\n");
+      print_message(
+          "The demo runs guests, and this machine gives it no KVM. What works without one:\n"
+          "  warmfork asm FILE.asm      assemble\n  warmfork disasm FILE.obj   and back\n");
     }
     return code;
   }

@@ -31,8 +31,8 @@ void print_record(const linux_abi::SyscallRecord& record) {
   const auto& a = record.request.arguments;
   std::string result = fmt::format("{}", record.outcome.result);
   if (record.outcome.exit_code) result = fmt::format("exit {}", *record.outcome.exit_code);
-  fmt::print(stderr, "{}({:#x}, {:#x}, {:#x}, {:#x}, {:#x}, {:#x}) = {}{}\n", record.name, a[0], a[1], a[2], a[3], a[4],
-             a[5], result, record.supported ? "" : "   [not supported]");
+  print_message("{}({:#x}, {:#x}, {:#x}, {:#x}, {:#x}, {:#x}) = {}{}\n", record.name, a[0], a[1], a[2], a[3], a[4],
+                a[5], result, record.supported ? "" : "   [not supported]");
 }
 
 int run(const Options& options) {
@@ -66,7 +66,7 @@ int run(const Options& options) {
   const auto outcome = (*machine)->boot(call);
   if (options.stats) {
     const MachineCounters& counters = (*machine)->counters();
-    fmt::print(stderr, "{} entries, {} system calls\n", counters.kvm_run, counters.syscalls);
+    print_message("{} entries, {} system calls\n", counters.kvm_run, counters.syscalls);
   }
   if (!outcome) return report(outcome.error(), **machine);
   if (!outcome->exit_code) {

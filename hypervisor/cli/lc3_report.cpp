@@ -151,7 +151,13 @@ Result<std::optional<Lc3Failure>> find_failure(lc3::Lc3Vm& vm, const lc3::Lc3Opt
   WARMFORK_TRY_ASSIGN(const lc3::Counters counters, vm.counters());
   WARMFORK_TRY_ASSIGN(const auto pushed, vm.read_memory(registers.general[6], 1));
   if (counters.exceptions == 0) {
-    const std::uint16_t after = options.edition == 2 ? registers.general[7] : pushed.front();
+    std::uint16_t after = pushed.front();
+    if (options.edition == 2) {  // R7 itself may have been what stopped the clock
+      const lc3::Symbol* saved = os.find_symbol("SAVED_R7");
+      if (saved == nullptr) return std::nullopt;
+      WARMFORK_TRY_ASSIGN(const auto word, vm.read_memory(saved->address, 1));
+      after = word.front();
+    }
     const auto address = static_cast<std::uint16_t>(after - 1);
     WARMFORK_TRY_ASSIGN(const auto word, vm.read_memory(address, 1));
     return trap_failure(word.front() & 0xFFU, address);

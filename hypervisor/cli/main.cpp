@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kSuccess : kUsageError;
+    outcome.code = app.exit(error) == 0 ? kSuccess : kUsageError;
   } catch (const std::bad_alloc&) {
     return report({ErrorKind::kHost, "out of memory (is there a limit? see: ulimit -v)"});
   } catch (const std::system_error& error) {  // standard output, or a thread that could not be started
@@ -57,6 +57,7 @@ int main(int argc, char** argv) {
     }
     return report({ErrorKind::kHost, error.what()});
   }
-  if (std::fflush(stdout) != 0) return report({ErrorKind::kHost, "standard output cannot be written"});
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    return report({ErrorKind::kHost, "standard output cannot be written"});
   return outcome.code;
 }

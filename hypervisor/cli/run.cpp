@@ -180,15 +180,22 @@ void print_json(const Ending& outcome, const OutputSink& sink, const Plan& plan,
   fmt::print("{}\n", json.dump(2));
 }
 
+// Of what ended before there was a machine to tell about.
+void print_short_json(const Ending& ending) {
+  const nlohmann::ordered_json json{
+      {"stop", ending.stop}, {"exit_code", ending.code}, {"message", json_text(ending.message).text}};
+  fmt::print("{}\n", json.dump(2));
+}
+
 void print_statistics(const Ending& outcome, const Lc3Places& places, const lc3::StartTimes& start,
                       std::uint64_t load_ns) {
-  fmt::print(stderr,
-             "statistics\n  instructions  {} in {}, {} (counting; without --stats it is faster)\n"
-             "  start         construct {}, boot {}, power on {}, load {}\n{}",
-             outcome.run.executed, time_text(static_cast<double>(outcome.run.guest_ns)),
-             rate_text(per_second(outcome.run)), time_text(static_cast<double>(start.construct_ns)),
-             time_text(static_cast<double>(start.boot_ns)), time_text(static_cast<double>(start.power_on_ns)),
-             time_text(static_cast<double>(load_ns)), statistics_text(*outcome.statistics, places));
+  print_message(
+      "statistics\n  instructions  {} in {}, {} (counting; without --stats it is faster)\n"
+      "  start         construct {}, boot {}, power on {}, load {}\n{}",
+      outcome.run.executed, time_text(static_cast<double>(outcome.run.guest_ns)), rate_text(per_second(outcome.run)),
+      time_text(static_cast<double>(start.construct_ns)), time_text(static_cast<double>(start.boot_ns)),
+      time_text(static_cast<double>(start.power_on_ns)), time_text(static_cast<double>(load_ns)),
+      statistics_text(*outcome.statistics, places));
 }
 
 // An error of a guest that has ended, with its report.
@@ -208,8 +215,15 @@ Result<int> run_checked(const Options& options) {
   } else if (options.input == "-") {
     WARMFORK_TRY_ASSIGN(auto bytes, read_standard_input(plan.deadline_ns, *signals));
     if (!bytes) {
-      return signals->signal() != 0 ? 128 + signals->signal()
-                                    : report({ErrorKind::kDeadline, "the timeout has passed while reading the input"});
+      const bool interrupted = signals->signal() != 0;
+      Ending ending;
+      ending.code = interrupted ? 128 + signals->signal() : kTimeoutEnd;
+      ending.stop = interrupted ? "interrupted" : "timeout";
+      ending.message =
+          fmt::format("{} while reading the input", interrupted ? "interrupted" : "the timeout has passed");
+      if (options.json) print_short_json(ending);
+      print_message("{} {}\n", error_prefix(), ending.message);
+      return ending.code;
     }
     input = InputSource(*std::move(bytes));
   } else {
@@ -257,11 +271,10 @@ Result<int> run_checked(const Options& options) {
   if (outcome.statistics && !options.json) print_statistics(outcome, places, vm->start_times(), load_ns);
   if (!outcome.message.empty() && !options.json) {
     // On a terminal the message starts on a line of its own; what goes to standard output stays as it is.
-    if (sink.is_terminal() && sink.in_line() && ::isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\n");
-    fmt::print(stderr, "{} {}\n{}", error_prefix(), outcome.message, registers_text(outcome.registers));
+    if (sink.is_terminal() && sink.in_line() && ::isatty(STDERR_FILENO) == 1) print_message("\n");
+    print_message("{} {}\n{}", error_prefix(), outcome.message, registers_text(outcome.registers));
     if (plan.machine.randomise && !options.seed) {
-      fmt::print(stderr, "  memory and registers were random: --seed {} gives the same again\n",
-                 *plan.machine.randomise);
+      print_message("  memory and registers were random: --seed {} gives the same again\n", *plan.machine.randomise);
     }
   }
   return outcome.code;
@@ -271,10 +284,11 @@ int run(const Options& options) {
   const auto code = run_checked(options);
   if (code) return *code;
   if (options.json) {
-    const nlohmann::ordered_json json{{"stop", "error"},
-                                      {"exit_code", exit_code(code.error().kind)},
-                                      {"message", json_text(code.error().message).text}};
-    fmt::print("{}\n", json.dump(2));
+    Ending ending;
+    ending.code = exit_code(code.error().kind);
+    ending.stop = "error";
+    ending.message = code.error().message;
+    print_short_json(ending);
   }
   return report(code.error());
 }

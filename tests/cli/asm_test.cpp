@@ -56,6 +56,13 @@ TEST_F(AsmTest, ListingShowsEveryLine) {
   EXPECT_THAT(out, HasSubstr("x4005  x0041"));
 }
 
+TEST_F(AsmTest, ListingPassesNoControlCharactersOn) {
+  const Ended ended = run_cli({"asm", "--listing", file("a.asm", ".ORIG x3000\n; \x1B[31m\nHALT ; \x1B[0m\n.END\n")});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_THAT(ended.out, HasSubstr("; ?[31m\n"));
+  EXPECT_EQ(ended.out.find('\x1B'), std::string::npos);
+}
+
 TEST_F(AsmTest, ReportsEveryErrorWithItsLineAndACaretAndWritesNothing) {
   const Ended ended = run_cli({"asm", file("bad.asm", ".ORIG x3000\nADD R0, R0, #99\nBRz NOWHERE\n.END\n")});
   EXPECT_EQ(ended.code, 3);
@@ -72,6 +79,27 @@ TEST_F(AsmTest, NeverReplacesItsSource) {
   const std::string source = file("a.obj", ".ORIG x3000\nHALT\n.END\n");
   EXPECT_EQ(run_cli({"asm", source}).code, 2);
   EXPECT_THAT(read_text(source), HasSubstr("HALT"));
+}
+
+TEST_F(AsmTest, NeverReplacesItsSourceUnderAnotherNameOrOneOutputByAnother) {
+  const std::string source = file("a.asm", ".ORIG x3000\nHALT\n.END\n");
+  std::filesystem::create_symlink(source, path("link.obj"));
+  EXPECT_EQ(run_cli({"asm", source, "-o", path("link.obj")}).code, 2);
+  EXPECT_EQ(run_cli({"asm", source, "--sym", source}).code, 2);
+  EXPECT_THAT(read_text(source), HasSubstr("HALT"));
+  EXPECT_EQ(run_cli({"asm", source, "-o", path("x.sym")}).code, 2);
+  EXPECT_FALSE(std::filesystem::exists(path("x.sym")));
+  EXPECT_EQ(run_cli({"asm", file("b.sym", ".ORIG x3000\nHALT\n.END\n")}).code, 2);
+  EXPECT_THAT(read_text(path("b.sym")), HasSubstr("HALT"));
+}
+
+TEST_F(AsmTest, AFailedWriteRemovesNoDeviceAndNoLinkToOne) {
+  const std::string link = path("full.obj");
+  std::filesystem::create_symlink("/dev/full", link);
+  const Ended ended = run_cli({"asm", file("a.asm", ".ORIG x3000\nHALT\n.END\n"), "-o", link});
+  EXPECT_EQ(ended.code, 4);
+  EXPECT_THAT(ended.err, HasSubstr("No space left on device"));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
 }
 
 TEST_F(AsmTest, UnwritableOutputIsAnError) {

@@ -60,6 +60,26 @@ TEST_F(BadInputTest, Options) {
   expect({}, 2, "subcommand");
 }
 
+TEST_F(BadInputTest, MessagesThatNobodyCanReadLeaveTheExitCode) {
+  const std::string bad = file("bad.asm", ".ORIG x3000\nADD R0\n.END\n");
+  const std::string binary = WARMFORK_BINARY;
+  for (const std::string where : {" 2>&-", " 2>/dev/full"}) {
+    const auto code = [&](const std::string& arguments) {
+      return WEXITSTATUS(std::system((binary + " " + arguments + " >/dev/null </dev/null" + where).c_str()));
+    };
+    EXPECT_EQ(code("run " + path("missing.asm")), 3) << where;
+    EXPECT_EQ(code("run " + bad), 3) << where;
+    EXPECT_EQ(code("asm " + bad), 3) << where;
+    EXPECT_EQ(code("exec " + path("missing")), 3) << where;
+    EXPECT_EQ(code("run --budget x " + bad), 2) << where;
+  }
+}
+
+TEST_F(BadInputTest, HelpThatCannotBeWrittenIsAnError) {
+  const std::string command = std::string(WARMFORK_BINARY) + " run --help >/dev/full 2>/dev/null";
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 4);
+}
+
 TEST_F(BadInputTest, WithoutKvmEveryVerbThatNeedsItSaysSo) {
   const std::string program = file("halt.asm", kHalt);
   const std::string none = path("no-kvm");

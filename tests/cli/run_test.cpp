@@ -291,6 +291,46 @@ TEST_F(RunTest, AProgramInDeviceSpaceIsRefused) {
   EXPECT_THAT(ended.err, HasSubstr("reaches the device registers at xFE00"));
 }
 
+TEST_F(RunTest, ReadingTheInputFirstEndsWithAnObjectToo) {
+  StartOptions open;
+  open.keep_input_open = true;
+  open.input = "x";
+  const std::string program = file("cat.asm", kCat);
+  const json late = parse(run_cli({"run", "--json", "--input", "-", "--timeout", "100ms", program}, open));
+  EXPECT_EQ(late["stop"], "timeout");
+  EXPECT_EQ(late["exit_code"], 7);
+
+  Process process({"run", "--json", "--input", "-", program}, open);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  process.send(SIGTERM);
+  const Ended ended = process.wait();
+  EXPECT_EQ(ended.code, 143);
+  EXPECT_EQ(parse(ended)["stop"], "interrupted");
+  EXPECT_THAT(ended.err, HasSubstr("interrupted while reading the input"));
+}
+
+TEST_F(RunTest, TheDebuggerListsSourceWithoutControlCharacters) {
+  const Ended ended = run_cli({"debug", file("a.asm", ".ORIG x3000\nHALT ; \x1B[31m\n.END\n"), "--command", "list"});
+  EXPECT_THAT(ended.out, HasSubstr("HALT ; ?[31m"));
+  EXPECT_EQ(ended.out.find('\x1B'), std::string::npos);
+}
+
+TEST_F(RunTest, ABadTrapIsNamedInBothEditions) {
+  const std::string program = file("bad.asm", ".ORIG x3000\nADD R0, R0, #1\nTRAP x26\nHALT\n.END\n");
+  for (const char* edition : {"2", "3"}) {
+    const json ended = parse(run_cli({"run", "--json", "--edition", edition, program}));
+    EXPECT_EQ(ended["exit_code"], 5) << edition;
+    EXPECT_EQ(ended["failure"]["vector"], 0x26) << edition << ended["message"];
+    EXPECT_EQ(ended["failure"]["address"], 0x3001) << edition;
+  }
+}
+
+TEST_F(RunTest, AFullDiskEndsTheDebuggerWithAnError) {
+  const std::string command = std::string(WARMFORK_BINARY) + " debug " + file("hello.asm", kHello) +
+                              " --command continue >/dev/full 2>/dev/null </dev/null";
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 4);
+}
+
 TEST_F(RunTest, AFullDiskIsAnError) {
   const std::string command = std::string(WARMFORK_BINARY) + " run " + file("hello.asm", kHello) + " >/dev/full 2>" +
                               path("err") + " </dev/null";

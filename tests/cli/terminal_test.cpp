@@ -1,7 +1,9 @@
 // warmfork run on a terminal: keys, modes, signals, job control.
 #include "terminal_session.hpp"
 
+#include <gmock/gmock.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -56,6 +58,8 @@ class TerminalTest : public CliKvmTest {
  protected:
   void SetUp() override {
     CliKvmTest::SetUp();
+    ::setenv("TERM", "xterm", 1);  // whatever runs the tests
+    ::unsetenv("NO_COLOR");
     if (!IsSkipped() && !TerminalSession::available()) GTEST_SKIP() << "no pseudo terminals here";
   }
 };
@@ -180,6 +184,35 @@ TEST_F(TerminalTest, AStopThatCannotBeCaughtIsRecoveredFrom) {
   session.type("k");
   ASSERT_TRUE(session.wait_for("[k]")) << session.shown();
   EXPECT_TRUE(session.is_raw());
+}
+
+TEST_F(TerminalTest, AnEndedDebuggerLeavesTheTerminalAsItWas) {
+  for (const int signal : {SIGTERM, SIGHUP, SIGQUIT}) {
+    TerminalSession session({"debug", file("hello.asm", kHello)});
+    ASSERT_TRUE(session.wait_for("(debug) ")) << session.shown();
+    ASSERT_TRUE(session.wait_for_raw(true));
+    session.send(signal);
+    const auto status = session.wait_for_event();
+    ASSERT_TRUE(status) << signal;
+    EXPECT_TRUE(WIFSIGNALED(*status));
+    EXPECT_EQ(WTERMSIG(*status), signal);
+    EXPECT_TRUE(session.is_restored()) << signal;
+  }
+}
+
+TEST_F(TerminalTest, ColoursOnlyWhereTheyAreWanted) {
+  const auto shown = [&](const char* term, const char* no_colour) {
+    ::setenv("TERM", term, 1);
+    no_colour == nullptr ? ::unsetenv("NO_COLOR") : ::setenv("NO_COLOR", no_colour, 1);
+    TerminalSession session({"run", path("missing.asm")});
+    EXPECT_TRUE(session.wait_for("No such file"));
+    return session.shown();
+  };
+  const auto has_colour = ::testing::HasSubstr("\033[");
+  EXPECT_THAT(shown("xterm", nullptr), has_colour);
+  EXPECT_THAT(shown("xterm", ""), has_colour);
+  EXPECT_THAT(shown("xterm", "1"), ::testing::Not(has_colour));
+  EXPECT_THAT(shown("dumb", nullptr), ::testing::Not(has_colour));
 }
 
 TEST_F(TerminalTest, ErrorsAndPlainEndsLeaveTheTerminalAsItWas) {

@@ -1,5 +1,7 @@
 #include "lc3/asm/assembler.hpp"
 
+#include "lc3/asm/text.hpp"
+
 #include <gtest/gtest.h>
 
 #include <string>
@@ -224,6 +226,15 @@ TEST(Assembler, ReportsEveryErrorOfARun) {
 TEST(Assembler, TheCaretOfAMissingOperandStandsBehindTheLine) {
   const Diagnostic d = assemble_with_diagnostics(".ORIG x3000\nNOT R0\n.END", "t.asm").diagnostics.at(0);
   EXPECT_EQ(format_diagnostic(d), "t.asm:2:7: NOT takes 2 operands, found 1\nNOT R0\n      ^");
+}
+
+TEST(Assembler, ControlCharactersOfTheSourceDoNotReachATerminal) {
+  const std::string line =
+      "\tFOO \x1B]0;t\x07 BAR \xC2\x9B"
+      "5m \xC3\xA9";
+  const Diagnostic d = assemble_with_diagnostics(".ORIG x3000\n" + line + "\n.END", "t.asm").diagnostics.at(0);
+  EXPECT_EQ(without_controls(line), "\tFOO ?]0;t? BAR ?5m \xC3\xA9");
+  EXPECT_NE(format_diagnostic(d).find("\n" + without_controls(line) + "\n"), std::string::npos) << format_diagnostic(d);
 }
 
 TEST(Assembler, TextOfManyErrorsIsBounded) {

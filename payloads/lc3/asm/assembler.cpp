@@ -583,8 +583,8 @@ std::string format_diagnostic(const Diagnostic& diagnostic) {
     const auto byte = static_cast<unsigned char>(shown[i]);
     const bool continuation = (byte & 0xC0) == 0x80;  // of UTF-8: no column of its own
     if (start + i < at && !continuation) caret.push_back(shown[i] == '\t' ? '\t' : ' ');
-    if ((byte < 0x20 && byte != '\t') || byte == 0x7F) shown[i] = '?';
   }
+  shown = without_controls(shown);
   if (at > start + shown.size()) caret.append(at - start - shown.size(), ' ');  // just after the line's end
   while (!shown.empty() && shown.back() == ' ') shown.pop_back();
   return fmt::format("{}:{}:{}: {}\n{}\n{}^", diagnostic.file, diagnostic.line, diagnostic.column, diagnostic.message,

@@ -96,6 +96,19 @@ std::string printable(std::string_view text) {
   return result;
 }
 
+std::string without_controls(std::string_view line) {
+  std::string result;
+  result.reserve(line.size());
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(line[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < line.size() ? line[i + 1] : 0);
+    const bool beyond_ascii = byte == 0xC2 && next >= 0x80 && next < 0xA0;  // U+0080 to U+009F in UTF-8
+    if (beyond_ascii) ++i;
+    result += beyond_ascii || (byte < 0x20 && byte != '\t') || byte == 0x7F ? '?' : line[i];
+  }
+  return result;
+}
+
 std::string_view take_line(std::string_view& rest) {
   const std::size_t end = rest.find('\n');
   std::string_view line = rest.substr(0, end);

@@ -33,6 +33,10 @@ constexpr bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\v' || c
 /// Bytes of a user's file, fit for a message: control characters become '?', long text is cut to 60 characters.
 [[nodiscard]] std::string printable(std::string_view text);
 
+/// A line of a user's file, to be shown as it is but for control characters, which terminals obey: they become '?'.
+/// Tabs stay, and so does text beyond ASCII.
+[[nodiscard]] std::string without_controls(std::string_view line);
+
 /// Takes the next line off `rest`, without its end (\n, \r\n or the end of the text).
 [[nodiscard]] std::string_view take_line(std::string_view& rest);
 

@@ -442,7 +442,8 @@ Status Session::show_source(std::uint16_t address) {
   say("{}", debugger_.program().files[here->file]);
   const SourceLine* current = source_at(now.pc);
   for (const SourceLine* line : lines) {
-    say("{} {:>5}  x{:04X}  {}", line == current ? "=>" : "  ", line->line, line->address, line->text);
+    say("{} {:>5}  x{:04X}  {}", line == current ? "=>" : "  ", line->line, line->address,
+        without_controls(line->text));
   }
   return {};
 }
