@@ -149,14 +149,18 @@ Result<int> assemble(const Options& options) {
       options.output.empty() ? fs::path(options.file).replace_extension(".obj").string() : options.output;
   const std::string symbols =
       options.symbols.empty() ? fs::path(output).replace_extension(".sym").string() : options.symbols;
+  // Beside a device there is no place for a file that nobody asked for.
+  std::error_code ignored;
+  const bool device = fs::exists(output, ignored) && !fs::is_regular_file(output, ignored);
+  const bool with_symbols = !options.no_symbols && !(options.symbols.empty() && device);
   std::vector<std::string> outputs{output};
   for (std::size_t i = 1; i < program.segments.size() && options.format == "classic"; ++i) {
     outputs.push_back(segment_path(output, program.segments[i]));
   }
-  if (!options.no_symbols) outputs.push_back(symbols);
+  if (with_symbols) outputs.push_back(symbols);
   WARMFORK_TRY(check_outputs(options, outputs));
   WARMFORK_TRY(write_objects(options, program, output));
-  if (!options.no_symbols) {
+  if (with_symbols) {
     const std::string text = lc3::write_symbols(program.symbols);
     WARMFORK_TRY(write_file(symbols, text.data(), text.size()));
     fmt::print("{}: {} symbols\n", symbols, program.symbols.size());

@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   CLI::App app{"warmfork: a minimal KVM hypervisor that boots a static program as a guest and calls into it"};
   app.name("warmfork");
   app.require_subcommand(1);
+  app.set_version_flag("--version", "warmfork " WARMFORK_VERSION, "Print the version and exit");
   app.get_formatter()->column_width(34);
   app.add_option("--kvm", kvm_device(), "The KVM device")->capture_default_str();
   app.footer(

@@ -299,7 +299,7 @@ void add_run(CLI::App& app, Outcome& outcome) {
   auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("run", "Run LC-3 programs in a guest");
   verb->footer(
-      "Files are loaded together; execution starts at the first segment of the first one. What the program displays\n"
+      "Files are loaded together; execution starts at the first segment from x0200 up. What the program displays\n"
       "goes to standard output, byte for byte; everything else goes to standard error.\n\n"
       "  warmfork run hello.asm                       assemble, load, run\n"
       "  warmfork run main.obj library.obj main.sym   several object files, with names for messages\n"

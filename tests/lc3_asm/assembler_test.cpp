@@ -259,5 +259,17 @@ TEST(Assembler, AStringHasOneErrorHoweverLongItIs) {
   EXPECT_EQ(assemble_with_diagnostics(source + "\"\n.END", "t.asm").diagnostics.size(), 1U);
 }
 
+TEST(Program, StartsBehindTheVectorsItSets) {
+  const auto program = assemble(".ORIG x0040\n.FILL x4000\n.END\n.ORIG x3000\nHALT\n.END\n", "vectors.asm");
+  ASSERT_TRUE(program) << program.error().message;
+  EXPECT_EQ(program->entry(), 0x3000);
+  const auto system = assemble(".ORIG x0000\n.FILL x0200\n.END\n.ORIG x0200\nHALT\n.END\n", "os.asm");
+  ASSERT_TRUE(system);
+  EXPECT_EQ(system->entry(), 0x0200);
+  const auto vectors_only = assemble(".ORIG x0040\n.FILL x4000\n.END\n", "only.asm");
+  ASSERT_TRUE(vectors_only);
+  EXPECT_EQ(vectors_only->entry(), 0x0040);
+}
+
 }  // namespace
 }  // namespace warmfork::lc3

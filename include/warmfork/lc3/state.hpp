@@ -198,6 +198,7 @@ struct Instrumentation {
   std::uint64_t opcodes[16];  // executed, by bits 15-12
   std::uint64_t register_reads[8];
   std::uint64_t register_writes[8];
+  // Counts per address stop at 2^32 - 1.
   std::uint32_t branches_taken[kMemoryWords];  // by address of the BR; BR with an empty mask is not counted
   std::uint32_t branches_not_taken[kMemoryWords];
   std::uint32_t executions[kMemoryWords];    // by address of the instruction (coverage)

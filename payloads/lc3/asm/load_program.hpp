@@ -12,7 +12,7 @@ namespace warmfork::lc3 {
 /// Largest file that is read, in bytes.
 inline constexpr std::size_t kMaxSourceBytes = std::size_t{16} << 20;
 
-/// Reads one or more files and merges them in the order given; execution starts at the first segment of the first one.
+/// Reads one or more files and merges them in the order given; execution starts at Program::entry().
 /// `.asm` is assembled; `.obj` is read in either object format, with the `.sym` file beside it if there is one; a
 /// `.sym` given by itself adds its symbols to the program. Names compare without regard to case. Errors are kInput,
 /// name the file, and for overlapping segments both files and the addresses; a list without a segment is an error.

@@ -2,7 +2,7 @@
 // thread may use its own copy.
 //
 // Invariant of every Program that this library returns: no segment is empty, none reaches past xFFFF, no two overlap.
-// Segments are in the order of the files and of their .ORIGs; execution starts at the first one.
+// Segments are in the order of the files and of their .ORIGs.
 #pragma once
 
 #include "base/result.hpp"
@@ -15,6 +15,7 @@
 namespace warmfork::lc3 {
 
 inline constexpr std::uint32_t kAddressSpaceWords = 0x10000;
+inline constexpr std::uint16_t kVectorTablesEnd = 0x0200;
 
 /// Consecutive words from `origin`.
 struct Segment {
@@ -51,8 +52,14 @@ struct Program {
   std::vector<Symbol> symbols;
   std::vector<SourceLine> lines;
 
-  /// Where execution starts. The program has at least one segment.
-  [[nodiscard]] std::uint16_t entry() const { return segments.front().origin; }
+  /// Where execution starts: at the first segment that is not in the vector tables (x0000 … x01FF), so that a file may
+  /// set its vectors before its code; if all are, at the first. The program has at least one segment.
+  [[nodiscard]] std::uint16_t entry() const {
+    for (const Segment& segment : segments) {
+      if (segment.origin >= kVectorTablesEnd) return segment.origin;
+    }
+    return segments.front().origin;
+  }
   /// The first symbol of that name, upper or lower case; nullptr if there is none.
   [[nodiscard]] const Symbol* find_symbol(std::string_view name) const;
   [[nodiscard]] std::size_t word_count() const;

@@ -21,7 +21,7 @@ class InstrumentedHooks {
 
   void execute(std::uint16_t pc, std::uint16_t word) {
     if (i_.collect == 0) return;
-    ++i_.executions[pc];
+    count(i_.executions[pc]);
     ++i_.opcodes[word >> 12];
     const Instruction instruction = decode(word);
     const InstructionInfo& info = instruction.info();
@@ -38,14 +38,14 @@ class InstrumentedHooks {
     if (info.has(kWritesR7)) ++i_.register_writes[7];
   }
   void branch(std::uint16_t pc, bool taken) {
-    if (i_.collect != 0) ++(taken ? i_.branches_taken : i_.branches_not_taken)[pc];
+    if (i_.collect != 0) count((taken ? i_.branches_taken : i_.branches_not_taken)[pc]);
   }
   void read(std::uint16_t address) {
-    if (i_.collect != 0) ++i_.memory_reads[address];
+    if (i_.collect != 0) count(i_.memory_reads[address]);
     watch(address, kWatchRead);
   }
   void write(std::uint16_t address) {
-    if (i_.collect != 0) ++i_.memory_writes[address];
+    if (i_.collect != 0) count(i_.memory_writes[address]);
     watch(address, kWatchWrite);
   }
 
@@ -55,6 +55,8 @@ class InstrumentedHooks {
   bool fired() const { return fired_; }
 
  private:
+  // Counts per address stop at their end instead of starting over.
+  static void count(std::uint32_t& counter) { counter += counter != ~std::uint32_t{0} ? 1 : 0; }
   void watch(std::uint16_t address, WatchFlag flag) {
     if ((i_.watch[address] & flag) == 0 || fired_) return;
     fired_ = true;
