@@ -187,6 +187,10 @@ SuiteResult run_lc3(const SuiteOptions& options) {
     set_floor(interp, native);
     interp.counters["ratio_to_switch"] = median_ratio(rates.interp, rates.plain_switch);
     interp.counters["ratio_to_host"] = median_ratio(rates.interp, rates.host);
+    // Where code and data happen to lie moves single rounds by several percent, in the guest and here alike; the best
+    // rounds compare the two machines rather than their luck.
+    interp.counters["ratio_to_host_best"] =
+        *std::ranges::max_element(rates.interp) / *std::ranges::max_element(rates.host);
     figures.push_back(std::move(interp));
     figures.push_back(from_values(prefix + "interp_host", "instr/s", rates.host));
     figures.push_back(from_values(prefix + "switch", "instr/s", rates.plain_switch));
