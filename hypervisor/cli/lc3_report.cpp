@@ -148,9 +148,9 @@ Result<std::optional<Lc3Failure>> find_failure(lc3::Lc3Vm& vm, const lc3::Lc3Opt
   constexpr std::uint16_t kStopWords = 4;
   if (stop == nullptr || result.pc < stop->address || result.pc > stop->address + kStopWords) return std::nullopt;
   WARMFORK_TRY_ASSIGN(const lc3::Registers registers, vm.registers());
-  WARMFORK_TRY_ASSIGN(const lc3::Counters counters, vm.counters());
+  WARMFORK_TRY_ASSIGN(const auto exception, vm.last_exception());
   WARMFORK_TRY_ASSIGN(const auto pushed, vm.read_memory(registers.general[6], 1));
-  if (counters.exceptions == 0) {
+  if (!exception) {
     std::uint16_t after = pushed.front();
     if (options.edition == 2) {  // R7 itself may have been what stopped the clock
       const lc3::Symbol* saved = os.find_symbol("SAVED_R7");
@@ -162,13 +162,7 @@ Result<std::optional<Lc3Failure>> find_failure(lc3::Lc3Vm& vm, const lc3::Lc3Opt
     WARMFORK_TRY_ASSIGN(const auto word, vm.read_memory(address, 1));
     return trap_failure(word.front() & 0xFFU, address);
   }
-  const std::uint16_t address = pushed.front();
-  WARMFORK_TRY_ASSIGN(const auto word, vm.read_memory(address, 1));
-  switch (lc3::operation_of(word.front())) {
-    case lc3::Operation::kRti: return exception_failure(lc3::kPrivilegeException, address);
-    case lc3::Operation::kReserved: return exception_failure(lc3::kIllegalOpcodeException, address);
-    default: return exception_failure(lc3::kAccessException, address);
-  }
+  return exception_failure(*exception, pushed.front());
 }
 
 Result<Lc3Statistics> collect_statistics(lc3::Lc3Vm& vm) {

@@ -331,6 +331,15 @@ TEST_F(RunTest, AFullDiskEndsTheDebuggerWithAnError) {
   EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 4);
 }
 
+// The word at PSR reads as RTI while the exception is raised and as something else after it.
+TEST_F(RunTest, AnExceptionInDeviceSpaceIsNamedAsItWasRaised) {
+  const std::string source = file("jump.asm", ".ORIG x3000\nLD R1, WHERE\nJMP R1\nWHERE .FILL xFFFC\n.END\n");
+  const Ended ended = run_cli({"run", source});
+  EXPECT_EQ(ended.code, 5);
+  EXPECT_THAT(ended.err, HasSubstr("(exception x00) at xFFFC"));
+  EXPECT_THAT(ended.err, ::testing::Not(HasSubstr("access violation")));
+}
+
 TEST_F(RunTest, AFullDiskIsAnError) {
   const std::string command = std::string(WARMFORK_BINARY) + " run " + file("hello.asm", kHello) + " >/dev/full 2>" +
                               path("err") + " </dev/null";

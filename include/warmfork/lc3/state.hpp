@@ -144,6 +144,7 @@ struct alignas(0x1000) State {
   std::uint64_t fast_budget;  // of the fast interpreter: what remains when it enters, takes a slow step, or leaves
   // memory[x20 … x25] as they were when the vectors were captured; 0x10000 (no word) before.
   std::uint32_t native_vectors[6];
+  std::uint32_t last_exception;  // vector of the exception taken last; means something if counters.exceptions is not 0
   TrapProgress trap_progress;
   PollRecord poll;
   RunResult result;

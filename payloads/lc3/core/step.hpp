@@ -98,6 +98,7 @@ class Step {
       stop(StopReason::kUnhandledException, vector, vector == kAccessException ? address : std::uint16_t{0});
     } else if (enter_supervisor(entry, pc_)) {
       ++s_.counters.exceptions;
+      s_.last_exception = vector;
     }
   }
 

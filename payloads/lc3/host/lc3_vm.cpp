@@ -275,6 +275,15 @@ Result<std::unique_ptr<Instrumentation>> Lc3Vm::statistics() {
   return copy;
 }
 
+Result<std::optional<std::uint8_t>> Lc3Vm::last_exception() {
+  WARMFORK_TRY_ASSIGN(const Counters counts, counters());
+  if (counts.exceptions == 0) return std::nullopt;
+  WARMFORK_TRY_ASSIGN(const auto vector,
+                      machine_->memory().read_value<std::uint32_t>(state_ + offsetof(State, last_exception)));
+  if (vector > kAccessException) return broken_protocol(fmt::format("exception x{:X}", vector));
+  return static_cast<std::uint8_t>(vector);
+}
+
 Result<Counters> Lc3Vm::counters() {
   return machine_->memory().read_value<Counters>(state_ + offsetof(State, counters));
 }

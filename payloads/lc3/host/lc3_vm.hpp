@@ -99,6 +99,8 @@ class Lc3Vm {
   /// A copy of the statistics; needs instrumentation. 1.6 MiB.
   [[nodiscard]] Result<std::unique_ptr<Instrumentation>> statistics();
   [[nodiscard]] Result<Counters> counters();
+  /// The vector of the exception the machine took last; nothing if it took none since power-on.
+  [[nodiscard]] Result<std::optional<std::uint8_t>> last_exception();
 
   /// Everything that makes the LC-3: for checkpoints of the debugger.
   [[nodiscard]] Result<std::vector<std::byte>> save_state();
