@@ -12,7 +12,8 @@ namespace warmfork {
 namespace {
 
 // Control registers (AMD APM vol. 2, 3.1; Intel SDM vol. 3, 2.5). SMEP and SMAP stay off: on hardware SYSCALL enters
-// CPL 0 on the user-executable stub page. FSGSBASE, PCE and PKE stay off: a guest gets FS from arch_prctl alone.
+// CPL 0 on the user-executable stub page. FSGSBASE, PCE and PKE stay off: FS comes from arch_prctl (kvm-pvm lets CPL 3
+// write it all the same; the next system call sets it again).
 constexpr std::uint64_t kCr0 = 1U << 0 /* PE */ | 1U << 1 /* MP */ | 1U << 4 /* ET */ | 1U << 5 /* NE */ |
                                1U << 16 /* WP */ | std::uint64_t{1} << 31 /* PG */;
 constexpr std::uint64_t kCr4 = 1U << 5 /* PAE */ | 1U << 9 /* OSFXSR */ | 1U << 10 /* OSXMMEXCPT */;
