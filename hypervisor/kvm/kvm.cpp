@@ -226,6 +226,43 @@ Result<VcpuFd> VmFd::create_vcpu(unsigned id) const {
   return VcpuFd(std::move(fd), std::move(mapping));
 }
 
+Result<DirtyRing> VcpuFd::map_dirty_ring(std::size_t entries) const {
+  constexpr std::int64_t kOffset = std::int64_t{KVM_DIRTY_LOG_PAGE_OFFSET} * 4096;
+  WARMFORK_TRY_ASSIGN(Mapping mapping, Mapping::shared(fd_.get(), entries * sizeof(kvm_dirty_gfn), kOffset));
+  return DirtyRing(std::move(mapping));
+}
+
+Status VmFd::dirty_log(std::uint32_t slot, std::span<std::uint64_t> bitmap) const {
+  kvm_dirty_log request{};
+  request.slot = slot;
+  request.dirty_bitmap = bitmap.data();
+  if (::ioctl(fd_.get(), KVM_GET_DIRTY_LOG, &request) != 0) return fail_errno("KVM_GET_DIRTY_LOG (slot {})", slot);
+  return {};
+}
+
+Status VmFd::clear_dirty_log(std::uint32_t slot, std::size_t pages, std::span<std::uint64_t> bitmap) {
+  kvm_clear_dirty_log request{};
+  request.slot = slot;
+  request.num_pages = static_cast<std::uint32_t>(pages);
+  request.dirty_bitmap = bitmap.data();
+  if (::ioctl(fd_.get(), KVM_CLEAR_DIRTY_LOG, &request) != 0) {
+    return fail_errno("KVM_CLEAR_DIRTY_LOG (slot {}, {} pages)", slot, pages);
+  }
+  return {};
+}
+
+Status VmFd::reset_dirty_rings() {
+  if (::ioctl(fd_.get(), KVM_RESET_DIRTY_RINGS, 0) < 0) return fail_errno("KVM_RESET_DIRTY_RINGS");
+  return {};
+}
+
+Status DirtyRing::reset(VmFd& vm) {
+  for (; first_ != next_; ++first_) {
+    std::atomic_ref(entry(first_).flags).store(KVM_DIRTY_GFN_F_RESET, std::memory_order_release);
+  }
+  return vm.reset_dirty_rings();
+}
+
 int VmFd::check_extension(long capability) const {
   const int value = ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, capability);
   return value < 0 ? 0 : value;

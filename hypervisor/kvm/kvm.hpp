@@ -9,6 +9,7 @@
 #include "base/mapping.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "kvm/dirty_ring.hpp"
 #include "kvm/vcpu_exit.hpp"
 
 #include <linux/kvm.h>
@@ -61,6 +62,8 @@ class VcpuFd {
   [[nodiscard]] Result<kvm_fpu> fpu() const;
   [[nodiscard]] Status set_fpu(const kvm_fpu& fpu);
   [[nodiscard]] Result<kvm_debugregs> debugregs() const;
+  /// This vCPU's dirty ring of `entries` entries; its VM must have rings of that size.
+  [[nodiscard]] Result<DirtyRing> map_dirty_ring(std::size_t entries) const;
   [[nodiscard]] Result<kvm_vcpu_events> events() const;
 
  private:
@@ -83,6 +86,13 @@ class VmFd {
   [[nodiscard]] Result<VcpuFd> create_vcpu(unsigned id) const;
   [[nodiscard]] int check_extension(long capability) const;
   [[nodiscard]] Status enable_capability(std::uint32_t capability, std::uint64_t argument);
+  /// Pages of slot `slot` written since they were last write-protected: one bit each, into `bitmap` (whole 64-page
+  /// words). With KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE nothing is protected again.
+  [[nodiscard]] Status dirty_log(std::uint32_t slot, std::span<std::uint64_t> bitmap) const;
+  /// Write-protects those of `pages` pages from page 0 whose bit is set, and forgets that they were written.
+  [[nodiscard]] Status clear_dirty_log(std::uint32_t slot, std::size_t pages, std::span<std::uint64_t> bitmap);
+  /// Takes back the entries of all dirty rings of this VM that were marked as seen, and write-protects their pages.
+  [[nodiscard]] Status reset_dirty_rings();
   [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:

@@ -1,25 +1,24 @@
-// The guest's memory as the guest sees it: which page leads where, and what lies there.
-//
-//   guest-virtual                                   guest-physical
-//   system pages, read-only segments        ->      image slot (KVM_MEM_READONLY)
-//   writable segments, heap, stack,         ->      window slot, private, contiguous
-//     call area, exception stack
-//   (not mapped)                                    page-table slot
-//
-// Page tables are built here, before the guest first runs, and lie where no guest address leads. Copies to and from
+// One guest's memory as that guest sees it: its layout, its page tables, and the bytes behind them. Copies to and from
 // guest-virtual addresses check what the guest itself would be allowed, so a guest cannot make the host read or write
 // on its behalf what it may not touch itself.
+//
+// Page tables are built before the guest first runs and lie where no guest address leads. The host keeps a book of the
+// window's pages it has written itself, because no dirty tracking of KVM sees those.
 //
 // Threads: used by the thread that runs the vCPU.
 #pragma once
 
 #include "base/result.hpp"
 #include "kvm/kvm.hpp"
-#include "loader/elf_loader.hpp"
+#include "machine/guest_layout.hpp"
+#include "machine/physical_map.hpp"
 #include "memory/address.hpp"
 #include "memory/guest_memory.hpp"
+#include "memory/page_set.hpp"
+#include "warmfork/abi/fork_info.hpp"
 #include "x86/page_tables.hpp"
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -29,29 +28,37 @@
 
 namespace warmfork {
 
-/// How large the parts of a window are, in bytes. All are rounded up to pages.
-struct WindowSizes {
-  std::uint64_t heap = 0;  // brk and mmap together
-  std::uint64_t stack = 0;
-  std::uint64_t call_area = 0;
+/// The host memory of one guest and where it lies for the guest; all of it outlives the AddressSpace.
+struct GuestRegions {
+  std::span<std::byte> image;  // read-only to the guest, may be shared
+  std::span<std::byte> window;
+  std::span<std::byte> tables;  // layout.tables_bytes(), zeroed or holding a clone
+  Gpa window_gpa;
+  Gpa tables_gpa;
+  std::uint32_t window_slot = kWindowSlot;
 };
 
-/// A guest-virtual range with a meaning.
-struct AddressRange {
-  Gva begin;
-  std::uint64_t size = 0;
-  [[nodiscard]] Gva end() const { return begin + size; }
-  [[nodiscard]] bool contains(Gva address) const { return address.value - begin.value < size; }
+/// What a window's pages fall back to when they are given back to the host's kernel.
+struct WindowBacking {
+  /// Pages that are not zero in the snapshot; nullptr: the window is not a fork's, all its pages began as zero.
+  const PageSet* nonzero = nullptr;
+  bool file_backed = false;  // pages given back read as the snapshot's, not as zero
 };
 
 class AddressSpace {
  public:
-  /// Lays the program out, builds image, window and page tables, and copies the program in.
-  [[nodiscard]] static Result<std::unique_ptr<AddressSpace>> build(const LoadPlan& plan, const WindowSizes& sizes,
-                                                                   unsigned physical_bits);
+  /// A space over `regions` with page tables of its own, built from the layout.
+  [[nodiscard]] static Result<std::unique_ptr<AddressSpace>> build(std::shared_ptr<const GuestLayout> layout,
+                                                                   const GuestRegions& regions);
 
-  /// Makes the image (read-only), the window and the page tables memory of `vm`.
-  [[nodiscard]] Status attach(kvm::VmFd& vm);
+  /// Copies the program's segments and builds the system pages: once, for the master.
+  [[nodiscard]] Status load(const LoadPlan& plan);
+
+  /// Makes the image (read-only) and the page tables memory of `vm`.
+  [[nodiscard]] Status attach_shared(kvm::VmFd& vm) const;
+  /// Makes the window memory of `vm`, with `flags` (KVM_MEM_LOG_DIRTY_PAGES or none). Again with other flags: they
+  /// change; switching the log on write-protects every page.
+  [[nodiscard]] Status attach_window(kvm::VmFd& vm, std::uint32_t flags) const;
 
   /// Copies from / to guest-virtual memory with the guest's own rights. Errors (kGuestFault) name the first bad page.
   [[nodiscard]] Status read(Gva address, std::span<std::byte> out) const;
@@ -70,54 +77,65 @@ class AddressSpace {
 
   /// Changes what the guest may do with pages of the window (nullopt: nothing), and makes KVM forget what it cached.
   /// The vCPU must not be running. Errors: not window pages.
-  [[nodiscard]] Status protect(Gva address, std::uint64_t size, std::optional<x86::Access> access, kvm::VmFd& vm);
-
-  /// True if all of the range is window memory of the guest's own (not the exception stack).
-  [[nodiscard]] bool is_window(Gva address, std::uint64_t size) const;
+  [[nodiscard]] Status protect(Gva address, std::uint64_t size, std::optional<x86::Access> access);
   /// Makes heap pages readable and writable again, if a guest's mprotect had changed them.
-  [[nodiscard]] Status restore_heap(AddressRange range, kvm::VmFd& vm);
+  [[nodiscard]] Status restore_heap(AddressRange range);
+  /// True once protect() has changed anything since the tables were built or rebuilt.
+  [[nodiscard]] bool tables_changed() const { return tables_changed_; }
+  /// Builds the page tables anew from the layout and `overrides`, and makes KVM forget the old ones.
+  struct Override {
+    AddressRange range;
+    std::optional<x86::Access> access;
+    friend bool operator==(const Override&, const Override&) = default;
+  };
+  [[nodiscard]] Status rebuild_tables(std::span<const Override> overrides);
+  /// Where the tables differ from the layout: ranges of one access, in order.
+  [[nodiscard]] std::vector<Override> overrides() const;
 
   /// Reads what the processor pushed on the exception stack: `count` 64-bit words below its top.
   [[nodiscard]] Result<std::vector<std::uint64_t>> exception_frame(std::size_t count) const;
 
-  /// What lies at an address, for reports: "the guard page below the stack", "read-only program data", …
-  [[nodiscard]] std::string describe(Gva address) const;
+  /// The two parts of the fork page, which the guest can only read. They are not part of what a reset restores.
+  void set_fork_info(const ForkInfo& info);
+  /// Errors: the state does not fit (kLimit).
+  [[nodiscard]] Status set_pristine_state(std::span<const std::byte> xsave);
+
+  [[nodiscard]] std::string describe(Gva address) const { return layout_->describe(address); }
   [[nodiscard]] std::optional<x86::PageTables::Translation> translate(Gva address) const {
     return tables_->translate(address.value);
   }
 
   [[nodiscard]] std::uint64_t root() const { return tables_->root(); }
-  [[nodiscard]] AddressRange heap() const { return heap_; }
-  [[nodiscard]] AddressRange stack() const { return stack_; }
-  [[nodiscard]] AddressRange call_area() const { return call_area_; }
-  [[nodiscard]] std::uint64_t window_bytes() const { return window_size_; }
-  [[nodiscard]] std::uint64_t image_bytes() const { return image_size_; }
+  [[nodiscard]] const GuestLayout& layout() const { return *layout_; }
+  [[nodiscard]] const std::shared_ptr<const GuestLayout>& shared_layout() const { return layout_; }
+  [[nodiscard]] AddressRange heap() const { return layout_->heap(); }
+  [[nodiscard]] AddressRange stack() const { return layout_->stack(); }
+  [[nodiscard]] AddressRange call_area() const { return layout_->call_area(); }
+  [[nodiscard]] std::span<std::byte> window() const { return regions_.window; }
+  [[nodiscard]] std::uint32_t window_slot() const { return regions_.window_slot; }
+  [[nodiscard]] std::span<std::byte> image() const { return regions_.image; }
+  [[nodiscard]] const GuestRegions& regions() const { return regions_; }
+  [[nodiscard]] std::size_t tables_used() const { return tables_->tables_used(); }
+
+  /// Pages of the window the host has written since the set was last cleared; dirty tracking adds the guest's.
+  [[nodiscard]] PageSet& dirty() { return dirty_; }
+  void set_backing(const WindowBacking& backing) { backing_ = backing; }
 
  private:
-  AddressSpace() = default;
-  [[nodiscard]] Status allocate(unsigned physical_bits);
-  [[nodiscard]] Status map_all();
-  [[nodiscard]] Status copy_program(const LoadPlan& plan);
+  AddressSpace(std::shared_ptr<const GuestLayout> layout, const GuestRegions& regions)
+      : layout_(std::move(layout)), regions_(regions), dirty_(regions.window.size() / kPage) {}
+  [[nodiscard]] Status build_tables();
   [[nodiscard]] Result<Gpa> resolve(Gva address, bool write) const;
+  void mark_dirty(std::uint64_t window_offset, std::uint64_t size);
+  [[nodiscard]] Status forget(Gva address, std::uint64_t size);
 
-  struct Piece {  // consecutive pages of one kind
-    AddressRange range;
-    std::uint64_t offset;  // in the window if writable, in the image if not
-    x86::Access access;
-    const char* what;
-  };
-  std::vector<Piece> pieces_;
+  std::shared_ptr<const GuestLayout> layout_;
+  GuestRegions regions_;
   GuestMemory memory_;
   std::optional<x86::PageTables> tables_;
-  Gpa window_gpa_;
-  std::uint64_t heap_offset_ = 0;  // of the heap in the window
-  std::uint64_t image_size_ = 0;
-  std::uint64_t window_size_ = 0;
-  std::uint64_t tables_size_ = 0;
-  AddressRange heap_;
-  AddressRange stack_;
-  AddressRange call_area_;
-  AddressRange exception_stack_;
+  PageSet dirty_;
+  WindowBacking backing_;
+  bool tables_changed_ = false;
 };
 
 }  // namespace warmfork

@@ -9,6 +9,7 @@
 namespace warmfork {
 namespace {
 
+constexpr std::uint64_t kTrapFlag = 0x100;  // a single step may be pending
 constexpr std::uint64_t kExceptionStubs = WARMFORK_SYSTEM_BASE + WARMFORK_EXCEPTION_STUBS_OFFSET;
 
 // A vmcall's return, as KVM reports it: one byte written to our port. Only OUT leaves nothing for KVM to complete at
@@ -20,11 +21,15 @@ bool is_return(const kvm_run& run) {
 
 }  // namespace
 
-Result<std::unique_ptr<GuestCpu>> GuestCpu::create(const kvm::VmFd& vm, const x86::CpuModel& cpu, std::uint64_t root,
-                                                   std::string_view name) {
-  WARMFORK_TRY_ASSIGN(kvm::VcpuFd vcpu, vm.create_vcpu(0));
+Result<std::unique_ptr<GuestCpu>> GuestCpu::create(kvm::VmFd& vm, const x86::CpuModel& cpu, std::string_view name,
+                                                   unsigned id, std::size_t dirty_ring) {
+  WARMFORK_TRY_ASSIGN(kvm::VcpuFd vcpu, vm.create_vcpu(id));
   std::unique_ptr<GuestCpu> guest_cpu(new GuestCpu(std::move(vcpu)));
-  WARMFORK_TRY_ASSIGN(guest_cpu->user_sregs_, set_up_vcpu(guest_cpu->vcpu_, cpu, root));
+  guest_cpu->vm_ = &vm;
+  if (dirty_ring != 0) {
+    WARMFORK_TRY_ASSIGN(guest_cpu->dirty_ring_, guest_cpu->vcpu_.map_dirty_ring(dirty_ring));
+  }
+  WARMFORK_TRY_ASSIGN(guest_cpu->user_sregs_, set_up_vcpu(guest_cpu->vcpu_, cpu));
   guest_cpu->vcpu_.shared().kvm_valid_regs = KVM_SYNC_X86_REGS;
   try {  // the first slot starts the watchdog's thread
     guest_cpu->watch_ = std::make_unique<WatchSlot>(guest_cpu->vcpu_);
@@ -34,36 +39,66 @@ Result<std::unique_ptr<GuestCpu>> GuestCpu::create(const kvm::VmFd& vm, const x8
   return guest_cpu;
 }
 
-void GuestCpu::load_registers(const kvm_regs& regs) {
+Status GuestCpu::recover() {
+  // An IN or MMIO exit leaves an operation that KVM completes at the next entry: let it, without running the guest.
+  vcpu_.request_immediate_exit();
+  (void)vcpu_.run_raw();
+  vcpu_.clear_immediate_exit();
+  (void)watch_->take_stop_reason();
+  segments_stale_ = true;
+  clean_ = true;
+  return {};
+}
+
+Status GuestCpu::collect_dirty(AddressSpace& space) {
+  if (!dirty_ring_) return {};
+  const std::uint32_t slot = space.window_slot();
+  bool foreign = false;
+  dirty_ring_->harvest([&](std::uint32_t entry_slot, std::uint64_t page) {
+    foreign |= entry_slot != slot || !space.dirty().covers(page);
+    space.dirty().add(page);
+  });
+  if (foreign) return fail(ErrorKind::kHost, "the dirty ring names a page that is not of slot {}", slot);
+  return dirty_ring_->needs_reset() ? dirty_ring_->reset(*vm_) : Status{};
+}
+
+void GuestCpu::load_registers(const GuestContext& guest, const kvm_regs& regs) {
   kvm_run& run = vcpu_.shared();
   run.s.regs.regs = regs;
   run.kvm_dirty_regs = KVM_SYNC_X86_REGS;
   if (segments_stale_) {
-    run.s.regs.sregs = user_sregs_;
+    kvm_sregs& sregs = run.s.regs.sregs;
+    sregs = user_sregs_;
+    sregs.cr3 = guest.space.root();
+    sregs.fs.base = guest.process.fs_base();
+    sregs.gs.base = guest.process.gs_base();
     run.kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
     segments_stale_ = false;
   }
 }
 
-Result<GuestStop> GuestCpu::go_on(const Guest& guest, std::uint64_t timeout_ns) {
+Result<GuestStop> GuestCpu::go_on(const GuestContext& guest, std::uint64_t timeout_ns) {
+  clean_ = false;
   watch_->arm(timeout_ns);
   auto stop = loop(guest);
   watch_->disarm();
   return stop;
 }
 
-Result<GuestStop> GuestCpu::loop(const Guest& guest) {
+Result<GuestStop> GuestCpu::loop(const GuestContext& guest) {
   kvm_run& run = vcpu_.shared();
   for (;;) {
     ++counters_.kvm_run;
     const int error = vcpu_.run_raw();
-    if (error == 0 && is_return(run)) [[likely]]
+    if (error == 0 && is_return(run)) [[likely]] {
+      clean_ = (run.s.regs.regs.rflags & kTrapFlag) == 0;
       return GuestStop{GuestStop::Kind::kReturned, run.s.regs.regs.rax};
+    }
     if (auto stop = handle_slow(guest, error)) return *std::move(stop);
   }
 }
 
-GuestCpu::Stop GuestCpu::handle_slow(const Guest& guest, int run_error) {
+GuestCpu::Stop GuestCpu::handle_slow(const GuestContext& guest, int run_error) {
   if (run_error == EINTR || run_error == EAGAIN) {
     ++counters_.interrupted;
     // Cleared before looking: a kick that comes now sets it again, and the reason with it.
@@ -75,6 +110,13 @@ GuestCpu::Stop GuestCpu::handle_slow(const Guest& guest, int run_error) {
     errno = run_error;
     return Result<GuestStop>(fail_errno("{}: KVM_RUN", guest.name));
   }
+  if (vcpu_.shared().exit_reason == KVM_EXIT_DIRTY_RING_FULL && dirty_ring_) {
+    if (auto done = collect_dirty(guest.space); !done) {
+      return Result<GuestStop>(Failure(std::move(done).error()));
+    }
+    auto done = dirty_ring_->reset(*vm_);
+    return done ? Stop{} : Stop(Result<GuestStop>(Failure(std::move(done).error())));
+  }
   const kvm::VcpuExit exit = kvm::decode_exit(vcpu_.shared(), vcpu_.shared_size());
   if (const auto* io = std::get_if<kvm::ExitIo>(&exit);
       io != nullptr && io->is_write && io->size == 1 && io->count == 1) {
@@ -85,9 +127,10 @@ GuestCpu::Stop GuestCpu::handle_slow(const Guest& guest, int run_error) {
   return Result<GuestStop>(end(guest, {.summary = fmt::format("{}, {}", kvm::describe(exit), where(guest))}));
 }
 
-GuestCpu::Stop GuestCpu::handle_port(const Guest& guest, std::uint16_t port) {
+GuestCpu::Stop GuestCpu::handle_port(const GuestContext& guest, std::uint16_t port) {
   const kvm_regs& regs = vcpu_.shared().s.regs.regs;
   if (port == WARMFORK_PORT_SYSCALL) return serve_syscall(guest);
+  if (port == WARMFORK_PORT_PARK) return Result<GuestStop>(GuestStop{GuestStop::Kind::kParked, 0});
   if (port == WARMFORK_PORT_READY) return Result<GuestStop>(GuestStop{GuestStop::Kind::kReady, regs.rsp});
   // An exception port counts only if the processor itself came through our stub: a guest may write any port.
   constexpr std::uint64_t kStubBytes = std::uint64_t{WARMFORK_EXCEPTION_COUNT} * WARMFORK_EXCEPTION_STUB_SIZE;
@@ -98,7 +141,7 @@ GuestCpu::Stop GuestCpu::handle_port(const Guest& guest, std::uint16_t port) {
   return std::nullopt;
 }
 
-GuestCpu::Stop GuestCpu::serve_syscall(const Guest& guest) {
+GuestCpu::Stop GuestCpu::serve_syscall(const GuestContext& guest) {
   kvm_regs regs = vcpu_.shared().s.regs.regs;
   const linux_abi::SyscallRequest request{regs.rax, {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9}};
   ++counters_.syscalls;
@@ -109,7 +152,7 @@ GuestCpu::Stop GuestCpu::serve_syscall(const Guest& guest) {
       regs.rip = regs.rcx - 2;
       regs.rflags = sanitize_user_flags(regs.r11);
       segments_stale_ = true;
-      load_registers(regs);
+      load_registers(guest, regs);
       return Result<GuestStop>(Failure(*std::move(error)));
     }
     outcome = guest.process.serve(request);
@@ -130,21 +173,19 @@ GuestCpu::Stop GuestCpu::serve_syscall(const Guest& guest) {
   regs.rax = static_cast<std::uint64_t>(outcome.result);
   regs.rip = regs.rcx;
   regs.rflags = sanitize_user_flags(regs.r11);
-  user_sregs_.fs.base = guest.process.fs_base();
-  user_sregs_.gs.base = guest.process.gs_base();
   // On hardware SYSCALL has loaded the kernel's CS and SS; the host gives the user's back at the next entry.
   segments_stale_ = true;
-  load_registers(regs);
+  load_registers(guest, regs);
   return std::nullopt;
 }
 
-std::string GuestCpu::where(const Guest& guest) const {
+std::string GuestCpu::where(const GuestContext& guest) const {
   const std::uint64_t rip = vcpu_.shared().s.regs.regs.rip;
   const std::string symbol = guest.plan.symbolize(rip);
   return symbol.empty() ? fmt::format("at {:#x}", rip) : fmt::format("at {:#x} in {}", rip, symbol);
 }
 
-std::optional<Error> GuestCpu::stop_error(const Guest& guest) {
+std::optional<Error> GuestCpu::stop_error(const GuestContext& guest) {
   switch (watch_->take_stop_reason()) {
     case StopReason::kNone: return std::nullopt;
     case StopReason::kDeadline:
@@ -155,7 +196,7 @@ std::optional<Error> GuestCpu::stop_error(const Guest& guest) {
   return std::nullopt;
 }
 
-Failure GuestCpu::end_with_exception(const Guest& guest, unsigned vector) {
+Failure GuestCpu::end_with_exception(const GuestContext& guest, unsigned vector) {
   FaultReport report;
   report.vector = vector;
   report.regs = vcpu_.shared().s.regs.regs;
@@ -189,7 +230,7 @@ Failure GuestCpu::end_with_exception(const Guest& guest, unsigned vector) {
   return end(guest, std::move(report));
 }
 
-Failure GuestCpu::end(const Guest& guest, FaultReport report) {
+Failure GuestCpu::end(const GuestContext& guest, FaultReport report) {
   if (report.rip == 0) {
     report.regs = vcpu_.shared().s.regs.regs;
     report.rip = report.regs.rip;

@@ -1,5 +1,7 @@
 // The virtual processor and what happens on it: entry with given registers, the run loop, exit dispatch, system calls,
-// faults. It owns the vCPU and its place in the watchdog; memory, program and process belong to the guest that runs.
+// faults. It owns the vCPU, its dirty ring and its place in the watchdog; memory, program and process belong to the
+// guest that runs. One processor may run many guests in turn: what it holds of one is never seen by the next, because
+// take_over() makes the next entry load every register anew.
 //
 // Hot path: run() to a vmcall's return is one KVM_RUN, without allocation, lock, log or further system call.
 //
@@ -37,38 +39,60 @@ struct GuestStop {
     kReturned,  // a vmcall: value is its result
     kReady,     // it waits for vmcalls: value is its stack pointer
     kExited,    // value is its exit code
+    kParked,    // it serves a call ring and has found it empty for long enough; go_on() continues it
   };
   Kind kind;
   std::uint64_t value;
 };
 
+/// What runs on the processor. All of it outlives the run.
+struct GuestContext {
+  std::string_view name;
+  const LoadPlan& plan;
+  AddressSpace& space;
+  linux_abi::Process& process;
+};
+
 class GuestCpu {
  public:
-  /// What runs on the processor. All of it outlives the run.
-  struct Guest {
-    std::string_view name;
-    const LoadPlan& plan;
-    AddressSpace& space;
-    linux_abi::Process& process;
-  };
-
-  /// A vCPU of `vm`, set up to run at CPL 3 on the page tables at `root`. `name` is for messages.
-  [[nodiscard]] static Result<std::unique_ptr<GuestCpu>> create(const kvm::VmFd& vm, const x86::CpuModel& cpu,
-                                                                std::uint64_t root, std::string_view name);
+  /// The vCPU number `id` of `vm`, set up to run at CPL 3. `name` is for messages. With `dirty_ring` entries (the VM's
+  /// KVM_CAP_DIRTY_LOG_RING was enabled with as many) the pages guests write are collected from it.
+  [[nodiscard]] static Result<std::unique_ptr<GuestCpu>> create(kvm::VmFd& vm, const x86::CpuModel& cpu,
+                                                                std::string_view name, unsigned id = 0,
+                                                                std::size_t dirty_ring = 0);
 
   /// Runs `guest` from `regs` until it stops by itself. Errors: kDeadline and kCancelled (go_on() continues exactly
   /// there), kGuestFault (see take_fault()), kHost. A timeout of 0 is none.
-  [[nodiscard]] Result<GuestStop> run(const Guest& guest, const kvm_regs& regs, std::uint64_t timeout_ns) {
-    load_registers(regs);
+  [[nodiscard]] Result<GuestStop> run(const GuestContext& guest, const kvm_regs& regs, std::uint64_t timeout_ns) {
+    load_registers(guest, regs);
     return go_on(guest, timeout_ns);
   }
-  [[nodiscard]] Result<GuestStop> go_on(const Guest& guest, std::uint64_t timeout_ns);
+  [[nodiscard]] Result<GuestStop> go_on(const GuestContext& guest, std::uint64_t timeout_ns);
 
   /// Ends `guest` for a reason the host has found. Returns the error to pass on (kGuestFault).
-  [[nodiscard]] Failure end(const Guest& guest, FaultReport report);
+  [[nodiscard]] Failure end(const GuestContext& guest, FaultReport report);
 
   /// The report of the fault that ended the last run.
   [[nodiscard]] std::optional<FaultReport> take_fault() { return std::exchange(fault_, std::nullopt); }
+
+  /// Says who runs from now on: if that is not who ran before, the next entry loads all registers but the extended
+  /// state, and true is returned (the caller has that loaded by the pristine entry). `who` is only compared.
+  bool take_over(const void* who) {
+    if (owner_ == who) return false;
+    owner_ = who;
+    segments_stale_ = true;
+    return true;
+  }
+  /// The next entry loads all registers, whoever runs: a reset guest must not see what it had in them.
+  void reload() { segments_stale_ = true; }
+  /// False once a run has ended in another way than a vmcall's return: state may be left that no entry overwrites.
+  [[nodiscard]] bool clean() const { return clean_; }
+  /// Puts the vCPU back to what create() made of it, by ioctls: after a run that was not clean().
+  [[nodiscard]] Status recover();
+
+  /// Adds the pages that KVM has reported as written since the last time to the dirty set of `space`, the only one that
+  /// may have run since.
+  [[nodiscard]] Status collect_dirty(AddressSpace& space);
 
   /// Stops what runs, or the next run. Any thread; async-signal-safe.
   void cancel() { watch_->cancel(); }
@@ -81,19 +105,23 @@ class GuestCpu {
   explicit GuestCpu(kvm::VcpuFd vcpu) : vcpu_(std::move(vcpu)) {}
   using Stop = std::optional<Result<GuestStop>>;  // empty: enter again
 
-  void load_registers(const kvm_regs& regs);
-  [[nodiscard]] Result<GuestStop> loop(const Guest& guest);
-  [[nodiscard]] Stop handle_slow(const Guest& guest, int run_error);
-  [[nodiscard]] Stop handle_port(const Guest& guest, std::uint16_t port);
-  [[nodiscard]] Stop serve_syscall(const Guest& guest);
-  [[nodiscard]] std::string where(const Guest& guest) const;
-  [[nodiscard]] std::optional<Error> stop_error(const Guest& guest);
-  [[nodiscard]] Failure end_with_exception(const Guest& guest, unsigned vector);
+  void load_registers(const GuestContext& guest, const kvm_regs& regs);
+  [[nodiscard]] Result<GuestStop> loop(const GuestContext& guest);
+  [[nodiscard]] Stop handle_slow(const GuestContext& guest, int run_error);
+  [[nodiscard]] Stop handle_port(const GuestContext& guest, std::uint16_t port);
+  [[nodiscard]] Stop serve_syscall(const GuestContext& guest);
+  [[nodiscard]] std::string where(const GuestContext& guest) const;
+  [[nodiscard]] std::optional<Error> stop_error(const GuestContext& guest);
+  [[nodiscard]] Failure end_with_exception(const GuestContext& guest, unsigned vector);
 
   kvm::VcpuFd vcpu_;
   std::unique_ptr<WatchSlot> watch_;  // refers to vcpu_
-  kvm_sregs user_sregs_{};            // segments of every entry at CPL 3
-  bool segments_stale_ = false;       // the vCPU's segments may differ from user_sregs_: load them at the next entry
+  std::optional<kvm::DirtyRing> dirty_ring_;
+  kvm::VmFd* vm_ = nullptr;
+  kvm_sregs user_sregs_{};      // segments of every entry at CPL 3, but for FS, GS and the page tables
+  bool segments_stale_ = true;  // the vCPU's segments may be others: load them at the next entry
+  bool clean_ = true;
+  const void* owner_ = nullptr;
   MachineCounters counters_;
   std::optional<FaultReport> fault_;
 };

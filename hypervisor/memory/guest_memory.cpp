@@ -13,24 +13,25 @@ void copy_once(void* to, const void* from, std::size_t size) {
   asm volatile("" : : "r"(to) : "memory");
 }
 
-Status GuestMemory::add(Gpa gpa, Mapping mapping, std::size_t offset, std::size_t size) {
-  if (size == 0 || offset > mapping.size() || mapping.size() - offset < size || gpa.value + size < gpa.value) {
-    return fail(ErrorKind::kUsage, "guest memory at {:#x}: {} bytes from offset {} of a mapping of {}", gpa.value, size,
-                offset, mapping.size());
+Status GuestMemory::add(Gpa gpa, std::span<std::byte> bytes) {
+  if (bytes.empty() || gpa.value + bytes.size() < gpa.value) {
+    return fail(ErrorKind::kUsage, "guest memory at {:#x}: {} bytes", gpa.value, bytes.size());
   }
-  for (const Region& region : regions_) {
-    if (gpa.value < region.gpa.value + region.bytes.size() && region.gpa.value < gpa.value + size) {
-      return fail(ErrorKind::kUsage, "guest memory at {:#x} + {:#x} overlaps {:#x} + {:#x}", gpa.value, size,
+  for (const Region& region : regions()) {
+    if (gpa.value < region.gpa.value + region.bytes.size() && region.gpa.value < gpa.value + bytes.size()) {
+      return fail(ErrorKind::kUsage, "guest memory at {:#x} + {:#x} overlaps {:#x} + {:#x}", gpa.value, bytes.size(),
                   region.gpa.value, region.bytes.size());
     }
   }
-  const auto bytes = mapping.bytes().subspan(offset, size);
-  regions_.push_back({gpa, std::move(mapping), bytes});
+  if (count_ == kMaxRegions) {
+    return fail(ErrorKind::kUsage, "guest memory at {:#x}: more than {} regions", gpa.value, kMaxRegions);
+  }
+  regions_[count_++] = {gpa, bytes};
   return {};
 }
 
 std::byte* GuestMemory::resolve(Gpa gpa, std::size_t size) const {
-  for (const Region& region : regions_) {
+  for (const Region& region : regions()) {
     const std::uint64_t offset = gpa.value - region.gpa.value;  // wraps to a huge value below the region
     if (offset <= region.bytes.size() && region.bytes.size() - offset >= size) return region.bytes.data() + offset;
   }
@@ -55,23 +56,25 @@ Status GuestMemory::write(Gpa gpa, std::span<const std::byte> in) {
   return {};
 }
 
-Status GuestMemory::zero(Gpa gpa, std::size_t size) {
-  std::byte* to = resolve(gpa, size);
-  if (to == nullptr) {
-    return fail(ErrorKind::kGuestFault, "guest-physical range {:#x} + {:#x} is not memory", gpa.value, size);
+std::span<std::byte> GuestMemory::region(Gpa gpa) const {
+  for (const Region& region : regions()) {
+    if (region.gpa == gpa) return region.bytes;
   }
-  if (gpa.value % kPage != 0 || size % kPage != 0) {
-    return fail(ErrorKind::kUsage, "guest-physical range {:#x} + {:#x} is not made of whole pages", gpa.value, size);
-  }
-  // SAFETY: whole pages of a private anonymous mapping this object owns; the kernel replaces them by zero pages.
-  if (::madvise(to, size, MADV_DONTNEED) != 0) return fail_errno("madvise of {} bytes", size);
   return {};
 }
 
-std::span<std::byte> GuestMemory::region(Gpa gpa) const {
-  for (const Region& region : regions_) {
-    if (region.gpa == gpa) return region.bytes;
+Status forget_translations(std::span<std::byte> pages) {
+  // SAFETY: the caller's own pages, given back the rights they had.
+  if (::mprotect(pages.data(), pages.size(), PROT_READ) != 0 ||
+      ::mprotect(pages.data(), pages.size(), PROT_READ | PROT_WRITE) != 0) {
+    return fail_errno("mprotect of {} bytes", pages.size());
   }
+  return {};
+}
+
+Status discard_pages(std::span<std::byte> pages) {
+  // SAFETY: whole pages of a private mapping; the caller expects their contents to go.
+  if (::madvise(pages.data(), pages.size(), MADV_DONTNEED) != 0) return fail_errno("madvise of {} bytes", pages.size());
   return {};
 }
 

@@ -2,6 +2,7 @@
 // could give, and the address space stays what it was made to be.
 //
 // Input: records of 1 byte number choice, then six arguments of 1 selector byte and 2 payload bytes each.
+#include "machine/guest_storage.hpp"
 #include "machine/linux/process.hpp"
 #include "require.hpp"
 
@@ -64,11 +65,14 @@ std::uint64_t argument(Input& input, const AddressSpace& space) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input input(data, size);
   const LoadPlan plan = make_plan();
-  auto space = AddressSpace::build(plan, kSizes, 40);
-  WARMFORK_REQUIRE(space.has_value());
-  kvm::VmFd no_vm;
+  const auto layout = GuestLayout::plan(plan, kSizes, 40);
+  WARMFORK_REQUIRE(layout.has_value());
+  const auto storage = GuestStorage::allocate(**layout);
+  WARMFORK_REQUIRE(storage.has_value());
+  auto space = AddressSpace::build(*layout, storage->regions);
+  WARMFORK_REQUIRE(space.has_value() && (*space)->load(plan).has_value());
   BufferIo io("some input", 1 << 20);
-  linux_abi::Process process(**space, no_vm, io, {.arguments = {"fuzz"}, .environment = {}, .seed = 1, .trace = {}});
+  linux_abi::Process process(**space, io, {.arguments = {"fuzz"}, .environment = {}, .seed = 1, .trace = {}});
   const auto table = linux_abi::syscall_table();
   for (int calls = 0; !input.empty() && calls < 200; ++calls) {
     linux_abi::SyscallRequest request;

@@ -33,7 +33,7 @@ class AddressSpaceTest : public ::testing::Test {
     const std::vector<std::byte> in(size, std::byte{0x77});
     return space_->write(Gva{address}, in);
   }
-  [[nodiscard]] std::uint64_t exception_stack() const { return space_->call_area().end().value + kPage; }
+  [[nodiscard]] std::uint64_t exception_stack() const { return space_->layout().exception_stack().begin.value; }
 
   test::TinyProgram program_;
   std::unique_ptr<AddressSpace> space_;
@@ -46,7 +46,10 @@ TEST_F(AddressSpaceTest, WindowFollowsTheProgramWithGuardsAroundTheStacks) {
   EXPECT_EQ(space_->stack().size, 4 * kPage);
   EXPECT_EQ(space_->call_area().begin, space_->stack().end() + kPage);
   EXPECT_EQ(space_->call_area().size, 2 * kPage);
-  for (const Gva guard : {space_->heap().end(), space_->stack().end(), space_->call_area().end()}) {
+  const AddressRange ring = space_->layout().call_ring();
+  EXPECT_EQ(ring.begin, space_->call_area().end() + kPage);
+  EXPECT_EQ(ring.end().value + kPage, exception_stack());
+  for (const Gva guard : {space_->heap().end(), space_->stack().end(), space_->call_area().end(), ring.end()}) {
     EXPECT_FALSE(space_->translate(guard));
     EXPECT_FALSE(space_->translate(guard + (kPage - 1)));
   }
@@ -78,9 +81,9 @@ TEST_F(AddressSpaceTest, EveryPageAllowsWhatItsPartAllows) {
        {Case{kSystem + WARMFORK_GDT_OFFSET, {false, false, false}},
         Case{kSystem + WARMFORK_IDT_OFFSET, {false, false, false}},
         Case{kSystem + WARMFORK_EXCEPTION_STUBS_OFFSET, {false, false, true}},
-        Case{kSystem + WARMFORK_USER_STUBS_OFFSET, {true, false, true}}, Case{0x400000, {true, false, true}},
-        Case{0x403000, {true, false, false}}, Case{0x405000, {true, true, false}}, Case{0x407fff, {true, true, false}},
-        Case{space_->heap().begin.value, {true, true, false}},
+        Case{kSystem + WARMFORK_USER_STUBS_OFFSET, {true, false, true}}, Case{WARMFORK_FORK_PAGE, {true, false, false}},
+        Case{0x400000, {true, false, true}}, Case{0x403000, {true, false, false}}, Case{0x405000, {true, true, false}},
+        Case{0x407fff, {true, true, false}}, Case{space_->heap().begin.value, {true, true, false}},
         Case{space_->stack().end().value - 1, {true, true, false}},
         Case{space_->call_area().begin.value, {true, true, false}}, Case{exception_stack(), {false, true, false}}}) {
     const auto where = space_->translate(Gva{c.address});
@@ -97,12 +100,14 @@ TEST_F(AddressSpaceTest, WritablePagesAreInTheWindowOthersInTheImageAndNoneInThe
     const auto where = space_->translate(Gva{va});
     if (!where) continue;
     EXPECT_TRUE(seen.emplace(where->physical, va).second) << std::hex << va;
-    EXPECT_EQ(where->physical >= 0x1'0000'0000, where->access.write) << std::hex << va;
-    if (!where->access.write) EXPECT_LT(where->physical, space_->root()) << std::hex << va;
-    ++(where->access.write ? window_pages : image_pages);
+    // The fork page is the host's to write, and no guest's.
+    const bool in_window = where->access.write || va == WARMFORK_FORK_PAGE;
+    EXPECT_EQ(where->physical >= 0x1'0000'0000, in_window) << std::hex << va;
+    if (!in_window) EXPECT_LT(where->physical, space_->root()) << std::hex << va;
+    ++(in_window ? window_pages : image_pages);
   }
-  EXPECT_EQ(window_pages * kPage, space_->window_bytes());
-  EXPECT_EQ(image_pages * kPage, space_->image_bytes());
+  EXPECT_EQ(window_pages * kPage, space_->layout().window_bytes());
+  EXPECT_EQ(image_pages * kPage, space_->layout().image_bytes());
 }
 
 TEST_F(AddressSpaceTest, CopiesHaveTheGuestsOwnRights) {
@@ -122,7 +127,8 @@ TEST_F(AddressSpaceTest, CopiesHaveTheGuestsOwnRights) {
     EXPECT_FALSE(space_->read_value<std::uint64_t>(Gva{address}));
   }
   for (const std::uint64_t address :
-       {std::uint64_t{0x400000}, std::uint64_t{0x402000}, std::uint64_t{WARMFORK_SYSTEM_BASE + 0x3000}}) {
+       {std::uint64_t{0x400000}, std::uint64_t{0x402000}, std::uint64_t{WARMFORK_SYSTEM_BASE + 0x3000},
+        std::uint64_t{WARMFORK_FORK_PAGE}}) {
     EXPECT_TRUE(read(address, 8));
     const Status put = write(address, 1);
     ASSERT_FALSE(put);
@@ -182,14 +188,16 @@ TEST_F(AddressSpaceTest, ZeroesPagesOfTheHeapAndNothingElse) {
 
 TEST_F(AddressSpaceTest, WindowMemoryIsTheGuestsOwnWritableMemory) {
   const AddressRange heap = space_->heap();
-  EXPECT_TRUE(space_->is_window(Gva{0x405000}, 3 * kPage + heap.size));  // data and heap
-  EXPECT_FALSE(space_->is_window(Gva{0x405000}, 3 * kPage + heap.size + 1));
-  EXPECT_FALSE(space_->is_window(Gva{0x404000}, 2 * kPage));
-  EXPECT_FALSE(space_->is_window(Gva{0x400000}, kPage));
-  EXPECT_FALSE(space_->is_window(Gva{exception_stack()}, kPage));
-  EXPECT_FALSE(space_->is_window(heap.begin, kTop));
-  EXPECT_FALSE(space_->is_window(Gva{kTop}, 2));
-  EXPECT_TRUE(space_->is_window(space_->stack().begin, space_->stack().size));
+  EXPECT_TRUE(space_->layout().is_protectable(Gva{0x405000}, 3 * kPage + heap.size));  // data and heap
+  EXPECT_FALSE(space_->layout().is_protectable(Gva{0x405000}, 3 * kPage + heap.size + 1));
+  EXPECT_FALSE(space_->layout().is_protectable(Gva{0x404000}, 2 * kPage));
+  EXPECT_FALSE(space_->layout().is_protectable(Gva{0x400000}, kPage));
+  EXPECT_FALSE(space_->layout().is_protectable(Gva{exception_stack()}, kPage));
+  EXPECT_FALSE(space_->layout().is_protectable(heap.begin, kTop));
+  EXPECT_FALSE(space_->layout().is_protectable(Gva{kTop}, 2));
+  EXPECT_TRUE(space_->layout().is_protectable(space_->stack().begin, space_->stack().size));
+  EXPECT_FALSE(space_->layout().is_protectable(space_->layout().call_ring().begin, kPage));
+  EXPECT_FALSE(space_->layout().is_protectable(Gva{WARMFORK_FORK_PAGE}, kPage));
 }
 
 TEST_F(AddressSpaceTest, DescribesWhatLiesWhere) {
@@ -200,7 +208,8 @@ TEST_F(AddressSpaceTest, DescribesWhatLiesWhere) {
       {0x10000, "the descriptor tables"},
       {0x12000, "the exception stubs"},
       {0x13fff, "the user stubs"},
-      {0x14000, "not mapped"},
+      {0x14fff, "the fork page"},
+      {0x15000, "not mapped"},
       {0x400000, "program code"},
       {0x401000, "not mapped"},
       {0x402000, "read-only program data"},
@@ -210,12 +219,45 @@ TEST_F(AddressSpaceTest, DescribesWhatLiesWhere) {
       {space_->stack().begin.value, "the stack"},
       {stack_end, "the guard page above the stack"},
       {stack_end + kPage, "the call area"},
+      {space_->layout().call_ring().begin.value, "the call ring"},
       {exception_stack(), "the exception stack"},
       {exception_stack() + kPage, "not mapped"},
       {x86::kMaxVirtual - 1, "not mapped"},
       {x86::kMaxVirtual, "outside user space"},
       {kTop, "outside user space"}};
   for (const auto& [address, text] : expected) EXPECT_EQ(space_->describe(Gva{address}), text) << std::hex << address;
+}
+
+TEST_F(AddressSpaceTest, KnowsWhichPagesTheHostHasWritten) {
+  EXPECT_TRUE(space_->dirty().empty()) << "loading the program is not a change";
+  const Gva heap = space_->heap().begin;
+  ASSERT_TRUE(write(heap.value + kPage - 1, 2));
+  ASSERT_TRUE(write(space_->stack().begin.value, 1));
+  const std::size_t first = *space_->layout().window_offset(heap) / kPage;
+  EXPECT_EQ(space_->dirty().count(), 3U);
+  EXPECT_TRUE(space_->dirty().contains(first) && space_->dirty().contains(first + 1));
+  EXPECT_TRUE(space_->dirty().contains(*space_->layout().window_offset(space_->stack().begin) / kPage));
+}
+
+TEST_F(AddressSpaceTest, OverridesAreWhatProtectHasChangedAndRebuildBringsThemBack) {
+  const Gva heap = space_->heap().begin;
+  EXPECT_TRUE(space_->overrides().empty());
+  ASSERT_TRUE(space_->protect(heap + kPage, 2 * kPage, x86::Access{true, false, false}));
+  ASSERT_TRUE(space_->protect(heap + 3 * kPage, kPage, std::nullopt));
+  ASSERT_TRUE(space_->protect(heap + 5 * kPage, kPage, std::nullopt));
+  ASSERT_TRUE(space_->protect(heap + 5 * kPage, kPage, kUserData));
+  const auto overrides = space_->overrides();
+  ASSERT_EQ(overrides.size(), 2U);
+  EXPECT_EQ(overrides[0].range, (AddressRange{heap + kPage, 2 * kPage}));
+  EXPECT_EQ(overrides[0].access, (x86::Access{true, false, false}));
+  EXPECT_EQ(overrides[1].range, (AddressRange{heap + 3 * kPage, kPage}));
+  EXPECT_EQ(overrides[1].access, std::nullopt);
+  ASSERT_TRUE(space_->rebuild_tables({}));
+  EXPECT_TRUE(write(heap.value + kPage, 3 * kPage));
+  ASSERT_TRUE(space_->rebuild_tables(overrides));
+  EXPECT_FALSE(write(heap.value + kPage, 1));
+  EXPECT_FALSE(read(heap.value + 3 * kPage, 1));
+  EXPECT_TRUE(write(heap.value + 4 * kPage, 1));
 }
 
 TEST_F(AddressSpaceTest, ExceptionFrameLiesBelowTheTopOfItsStack) {
@@ -225,7 +267,7 @@ TEST_F(AddressSpaceTest, ExceptionFrameLiesBelowTheTopOfItsStack) {
 }
 
 TEST(AddressSpace, LargeHeapsUseLargePagesAndKeepTheirAddresses) {
-  const test::TinyProgram program;
+  test::TinyProgram program;
   const auto space = program.build({.heap = 64 << 20, .stack = 8 << 20, .call_area = kPage});
   ASSERT_NE(space, nullptr);
   std::uint64_t large = 0;
@@ -249,7 +291,7 @@ TEST(AddressSpace, LargeHeapsUseLargePagesAndKeepTheirAddresses) {
 }
 
 TEST(AddressSpace, MayHaveNoHeapNoStackAndNoCallArea) {
-  const test::TinyProgram program;
+  test::TinyProgram program;
   const auto space = program.build({});
   ASSERT_NE(space, nullptr);
   EXPECT_EQ(space->heap().size, 0U);
@@ -259,21 +301,21 @@ TEST(AddressSpace, MayHaveNoHeapNoStackAndNoCallArea) {
 }
 
 TEST(AddressSpace, RefusesMoreThanTheProcessorCanAddress) {
-  const test::TinyProgram program;
+  test::TinyProgram program;
   const auto refused =
-      AddressSpace::build(program.plan, {.heap = std::uint64_t{60} << 30, .stack = kPage, .call_area = kPage}, 36);
+      GuestLayout::plan(program.plan, {.heap = std::uint64_t{60} << 30, .stack = kPage, .call_area = kPage}, 36);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);
   EXPECT_THAT(refused.error().message, HasSubstr("36-bit address space"));
 }
 
 TEST(AddressSpace, RefusesMoreThanUserSpaceHolds) {
-  const test::TinyProgram program;
+  test::TinyProgram program;
   for (const std::uint64_t size :
        {x86::kMaxVirtual, x86::kMaxVirtual + 1, kTop, kTop - kPage + 1, std::uint64_t{1} << 63}) {
     for (const WindowSizes& sizes : {WindowSizes{.heap = size}, WindowSizes{.stack = size},
                                      WindowSizes{.call_area = size}, WindowSizes{.heap = size, .stack = size}}) {
-      const auto refused = AddressSpace::build(program.plan, sizes, 52);
+      const auto refused = GuestLayout::plan(program.plan, sizes, 52);
       ASSERT_FALSE(refused) << size;
       EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);
     }

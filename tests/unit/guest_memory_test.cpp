@@ -1,8 +1,11 @@
 #include "memory/guest_memory.hpp"
 
+#include "base/mapping.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -13,10 +16,13 @@ using ::testing::HasSubstr;
 
 constexpr std::uint64_t kTop = ~std::uint64_t{0};
 
-Mapping pages(std::size_t count) {
+// Pages that live as long as the test's process: GuestMemory owns nothing.
+std::span<std::byte> pages(std::size_t count) {
+  static std::vector<Mapping> mappings;
   auto mapping = Mapping::anonymous(count * kPage);
   EXPECT_TRUE(mapping);
-  return std::move(*mapping);
+  mappings.push_back(std::move(*mapping));
+  return mappings.back().bytes();
 }
 
 std::vector<std::byte> pattern(std::size_t size, unsigned first = 1) {
@@ -27,7 +33,7 @@ std::vector<std::byte> pattern(std::size_t size, unsigned first = 1) {
 
 class GuestMemoryTest : public ::testing::Test {
  protected:
-  void SetUp() override { ASSERT_TRUE(memory_.add(Gpa{0x10000}, pages(3), kPage, 2 * kPage)); }
+  void SetUp() override { ASSERT_TRUE(memory_.add(Gpa{0x10000}, pages(3).subspan(kPage))); }
   [[nodiscard]] Status read(std::uint64_t gpa, std::size_t size) {
     std::vector<std::byte> out(size);
     return memory_.read(Gpa{gpa}, out);
@@ -67,14 +73,11 @@ TEST_F(GuestMemoryTest, RefusesWhatPassesAnEdge) {
     EXPECT_EQ(got.error().kind, ErrorKind::kGuestFault);
     EXPECT_THAT(got.error().message, HasSubstr("is not memory"));
     ASSERT_FALSE(write(r.gpa, r.size));
-    ASSERT_FALSE(memory_.zero(Gpa{r.gpa}, r.size));
   }
-  EXPECT_FALSE(memory_.zero(Gpa{0x10000}, kTop));
-  EXPECT_FALSE(memory_.zero(Gpa{0x11000}, kTop - kPage + 1));
 }
 
 TEST_F(GuestMemoryTest, RefusesARangeOverTwoNeighbours) {
-  ASSERT_TRUE(memory_.add(Gpa{0x12000}, pages(1), 0, kPage));
+  ASSERT_TRUE(memory_.add(Gpa{0x12000}, pages(1)));
   EXPECT_TRUE(read(0x11ff8, 8));
   EXPECT_TRUE(read(0x12000, 8));
   EXPECT_FALSE(read(0x11ff8, 9));
@@ -82,22 +85,22 @@ TEST_F(GuestMemoryTest, RefusesARangeOverTwoNeighbours) {
 
 TEST_F(GuestMemoryTest, RefusesRegionsThatOverlap) {
   for (const std::uint64_t gpa : {0xf000ULL, 0x10000ULL, 0x11000ULL}) {
-    const Status added = memory_.add(Gpa{gpa}, pages(2), 0, 2 * kPage);
+    const Status added = memory_.add(Gpa{gpa}, pages(2));
     ASSERT_FALSE(added) << gpa;
     EXPECT_THAT(added.error().message, HasSubstr("overlaps 0x10000 + 0x2000"));
   }
-  EXPECT_TRUE(memory_.add(Gpa{0xe000}, pages(2), 0, 2 * kPage));
-  EXPECT_TRUE(memory_.add(Gpa{0x12000}, pages(2), 0, 2 * kPage));
+  EXPECT_TRUE(memory_.add(Gpa{0xe000}, pages(2)));
+  EXPECT_TRUE(memory_.add(Gpa{0x12000}, pages(2)));
 }
 
-TEST_F(GuestMemoryTest, RefusesRegionsThatAreNotInTheirMappingOrWrap) {
-  EXPECT_FALSE(memory_.add(Gpa{0x80000}, pages(1), 0, 0));
-  EXPECT_FALSE(memory_.add(Gpa{0x80000}, pages(1), 0, kPage + 1));
-  EXPECT_FALSE(memory_.add(Gpa{0x80000}, pages(1), 1, kPage));
-  EXPECT_FALSE(memory_.add(Gpa{0x80000}, pages(1), kPage + 1, 1));
-  EXPECT_FALSE(memory_.add(Gpa{0x80000}, pages(1), kTop, 2));
-  EXPECT_FALSE(memory_.add(Gpa{kTop - kPage + 2}, pages(1), 0, kPage));
+TEST_F(GuestMemoryTest, RefusesRegionsThatAreEmptyWrapOrAreTooMany) {
+  EXPECT_FALSE(memory_.add(Gpa{0x80000}, {}));
+  EXPECT_FALSE(memory_.add(Gpa{kTop - kPage + 2}, pages(1)));
   EXPECT_TRUE(memory_.region(Gpa{0x80000}).empty());
+  for (std::size_t i = 1; i < GuestMemory::kMaxRegions; ++i) {
+    EXPECT_TRUE(memory_.add(Gpa{0x80000 + i * kPage}, pages(1)));
+  }
+  EXPECT_FALSE(memory_.add(Gpa{0x100000}, pages(1)));
 }
 
 TEST_F(GuestMemoryTest, FindsRegionsByTheirFirstAddressOnly) {
@@ -105,23 +108,23 @@ TEST_F(GuestMemoryTest, FindsRegionsByTheirFirstAddressOnly) {
   EXPECT_FALSE(memory_.region(Gpa{0x10000}).empty());
 }
 
-TEST_F(GuestMemoryTest, ZeroClearsItsPagesAndNoOther) {
-  ASSERT_TRUE(memory_.write(Gpa{0x10000}, pattern(2 * kPage)));
-  ASSERT_TRUE(memory_.zero(Gpa{0x11000}, kPage));
-  std::vector<std::byte> out(2 * kPage);
-  ASSERT_TRUE(memory_.read(Gpa{0x10000}, out));
+TEST(DiscardPages, ReadAsZeroInAnonymousMemoryAndOthersStay) {
+  const auto memory = pages(2);
+  std::ranges::copy(pattern(2 * kPage), memory.begin());
+  ASSERT_TRUE(discard_pages(memory.subspan(kPage)));
   auto expected = pattern(kPage);
   expected.resize(2 * kPage);
-  EXPECT_EQ(out, expected);
+  EXPECT_TRUE(std::ranges::equal(memory, expected));
+  EXPECT_FALSE(discard_pages(memory.subspan(100, kPage)));
 }
 
-TEST_F(GuestMemoryTest, ZeroRefusesPartsOfPages) {
-  ASSERT_TRUE(memory_.write(Gpa{0x10000}, pattern(2 * kPage)));
-  EXPECT_FALSE(memory_.zero(Gpa{0x10000}, 100));
-  EXPECT_FALSE(memory_.zero(Gpa{0x10800}, kPage));
-  std::vector<std::byte> out(2 * kPage);
-  ASSERT_TRUE(memory_.read(Gpa{0x10000}, out));
-  EXPECT_EQ(out, pattern(2 * kPage));
+TEST(ForgetTranslations, KeepsBytesAndRights) {
+  const auto memory = pages(3);
+  std::ranges::copy(pattern(3 * kPage), memory.begin());
+  ASSERT_TRUE(forget_translations(memory.subspan(kPage, kPage)));
+  EXPECT_TRUE(std::ranges::equal(memory, pattern(3 * kPage)));
+  memory[kPage] = std::byte{9};
+  EXPECT_FALSE(forget_translations(memory.subspan(100, kPage)));
 }
 
 TEST(Address, PageArithmetic) {

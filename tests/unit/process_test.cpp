@@ -1,5 +1,5 @@
 // The system calls of a guest without a guest: requests are made by hand, memory is an address space no processor
-// runs. What has to tell KVM about changed pages (mprotect, PROT_NONE) is left to the kvm tests.
+// runs. That KVM hears of changed pages (mprotect, PROT_NONE) is for the kvm tests to show.
 #include "machine/linux/process.hpp"
 
 #include "random.hpp"
@@ -34,7 +34,7 @@ class ProcessTest : public ::testing::Test {
   void start(ProcessConfig config = {}) {
     space_ = program_.build({.heap = 64 * kPage, .stack = 16 * kPage, .call_area = kPage});
     ASSERT_NE(space_, nullptr);
-    process_.emplace(*space_, vm_, io_, std::move(config));
+    process_.emplace(*space_, io_, std::move(config));
   }
   void SetUp() override { start(); }
 
@@ -63,7 +63,6 @@ class ProcessTest : public ::testing::Test {
 
   test::TinyProgram program_;
   std::unique_ptr<AddressSpace> space_;
-  kvm::VmFd vm_;
   BufferIo io_{"some input", 1 << 20};
   std::optional<Process> process_;
 };
@@ -206,7 +205,8 @@ TEST_F(ProcessTest, WritesReadOnlyWhatTheGuestMayRead) {
   EXPECT_EQ(call(__NR_write, {1, 0, 1}).result, -EFAULT);
   EXPECT_EQ(call(__NR_write, {1, WARMFORK_SYSTEM_BASE, 16}).result, -EFAULT);
   EXPECT_EQ(call(__NR_write, {1, kTop - 3, 8}).result, -EFAULT);
-  EXPECT_EQ(call(__NR_write, {1, space_->call_area().end().value + kPage, 8}).result, -EFAULT);  // exception stack
+  EXPECT_EQ(call(__NR_write, {1, space_->layout().exception_stack().begin.value, 8}).result,
+            -EFAULT);  // exception stack
   EXPECT_EQ(io_.output(), "");
   const std::uint64_t size = space_->heap().size;
   EXPECT_EQ(call(__NR_write, {1, heap(), kTop}).result, static_cast<std::int64_t>(size)) << "up to the first bad page";
@@ -320,7 +320,7 @@ TEST_F(ProcessTest, ProtectionNeverAddsExecutionNorTouchesTheImage) {
 TEST_F(ProcessTest, ProtectionStopsAtHeapThatIsNotMapped) {
   // From the last page of data into a heap that nothing has been mapped from.
   const std::uint64_t data = heap() - kPage;
-  ASSERT_TRUE(space_->is_window(Gva{data}, 2 * kPage));
+  ASSERT_TRUE(space_->layout().is_protectable(Gva{data}, 2 * kPage));
   EXPECT_EQ(call(__NR_mprotect, {data, 2 * kPage, PROT_READ}).result, -ENOMEM);
   EXPECT_TRUE(space_->translate(Gva{data})->access.write) << "refused before anything was changed";
   EXPECT_TRUE(space_->translate(Gva{heap()})->access.write);

@@ -5,6 +5,7 @@
 
 #include "loader/elf_loader.hpp"
 #include "machine/address_space.hpp"
+#include "machine/guest_storage.hpp"
 
 #include <gtest/gtest.h>
 
@@ -26,14 +27,22 @@ struct TinyProgram {
     plan.program_header_count = 3;
   }
 
-  [[nodiscard]] std::unique_ptr<AddressSpace> build(const WindowSizes& sizes, unsigned physical_bits = 40) const {
-    auto space = AddressSpace::build(plan, sizes, physical_bits);
+  /// An address space over fresh memory, with the program in it. The memory lives as long as the TinyProgram.
+  [[nodiscard]] std::unique_ptr<AddressSpace> build(const WindowSizes& sizes, unsigned physical_bits = 40) {
+    const auto layout = GuestLayout::plan(plan, sizes, physical_bits);
+    EXPECT_TRUE(layout) << layout.error().message;
+    auto memory = GuestStorage::allocate(**layout);
+    EXPECT_TRUE(memory) << memory.error().message;
+    storage.push_back(std::move(*memory));
+    auto space = AddressSpace::build(*layout, storage.back().regions);
     EXPECT_TRUE(space) << space.error().message;
+    if (space) EXPECT_TRUE((*space)->load(plan));
     return space ? std::move(*space) : nullptr;
   }
 
   std::vector<std::byte> bytes = std::vector<std::byte>(8192);
   LoadPlan plan;
+  std::vector<GuestStorage> storage;
 };
 
 }  // namespace warmfork::test

@@ -12,6 +12,8 @@ std::uint64_t Heap::brk(std::uint64_t wanted) {
   if (wanted < range_.begin.value || wanted > lowest_mapping) return break_;
   const std::uint64_t new_end = page_ceil(wanted);
   const std::uint64_t old_end = page_ceil(break_);
+  if (new_end > old_end && new_end - range_.begin.value + mapped_ > limit_) return break_;
+  changed_ = true;
   if (new_end < old_end) freed_.push_back({Gva{new_end}, old_end - new_end});
   break_ = wanted;
   return break_;
@@ -20,7 +22,7 @@ std::uint64_t Heap::brk(std::uint64_t wanted) {
 std::optional<std::uint64_t> Heap::map(std::uint64_t size, std::uint64_t hint, bool fixed) {
   const std::uint64_t bottom = page_ceil(break_);
   const std::uint64_t top = range_.end().value;
-  if (size == 0 || size > top - bottom) return std::nullopt;
+  if (size == 0 || size > top - bottom || used() > limit_ || size > limit_ - used()) return std::nullopt;
   if (hint % kPage == 0 && hint >= bottom && hint <= top - size) {
     const auto next = mappings_.lower_bound(hint);
     const bool free_after = next == mappings_.end() || next->first >= hint + size;
@@ -75,6 +77,15 @@ bool Heap::overlaps(std::uint64_t address, std::uint64_t size) const {
   return address < end && next != mappings_.begin() && std::prev(next)->second > address;
 }
 
+void Heap::restore(const Heap& other) {
+  if (!changed_) return;
+  break_ = other.break_;
+  mappings_ = other.mappings_;
+  mapped_ = other.mapped_;
+  freed_.clear();
+  changed_ = false;
+}
+
 std::vector<AddressRange> Heap::take_freed() { return std::exchange(freed_, {}); }
 
 void Heap::remove(std::uint64_t begin, std::uint64_t end) {
@@ -86,12 +97,16 @@ void Heap::remove(std::uint64_t begin, std::uint64_t end) {
     const std::uint64_t cut_begin = std::max(mapping_begin, begin);
     const std::uint64_t cut_end = std::min(mapping_end, end);
     freed_.push_back({Gva{cut_begin}, cut_end - cut_begin});
+    mapped_ -= cut_end - cut_begin;
+    changed_ = true;
     if (mapping_begin < cut_begin) mappings_.emplace(mapping_begin, cut_begin);
     if (cut_end < mapping_end) it = mappings_.emplace(cut_end, mapping_end).first;
   }
 }
 
 void Heap::insert(std::uint64_t begin, std::uint64_t end) {
+  mapped_ += end - begin;
+  changed_ = true;
   // Neighbours are joined, so that the map stays as small as the number of gaps.
   auto next = mappings_.lower_bound(begin);
   if (next != mappings_.end() && next->first == end) {

@@ -37,6 +37,15 @@ class Heap {
   /// True if any page of the range is mapped or below the break.
   [[nodiscard]] bool overlaps(std::uint64_t address, std::uint64_t size) const;
 
+  /// Takes over what `other`, a heap over the same range, has in its book; free if neither has changed since the last
+  /// time. The limit stays.
+  void restore(const Heap& other);
+
+  /// brk and mappings together may not pass `bytes`.
+  void limit(std::uint64_t bytes) { limit_ = bytes; }
+  /// Bytes in use by brk and mappings.
+  [[nodiscard]] std::uint64_t used() const { return mapped_ + (page_ceil(break_) - range_.begin.value); }
+
   /// Page ranges given back since the last call, which must be zero before they are used again.
   std::vector<AddressRange> take_freed();
 
@@ -46,6 +55,9 @@ class Heap {
 
   AddressRange range_;
   std::uint64_t break_;
+  std::uint64_t limit_ = ~std::uint64_t{0};
+  std::uint64_t mapped_ = 0;                         // bytes of all mappings
+  bool changed_ = true;                              // since restore()
   std::map<std::uint64_t, std::uint64_t> mappings_;  // begin -> end, disjoint
   std::vector<AddressRange> freed_;
 };

@@ -53,6 +53,7 @@ Result<Gva> Process::build_initial_stack(const LoadPlan& plan, std::uint32_t hwc
   std::array<std::byte, 16> random{};
   fill_random(random);
   const std::uint64_t random_address = stack.push_bytes(random);
+  random_bytes_ = Gva{random_address};
   const std::uint64_t platform = stack.push_string("x86_64");
   std::vector<std::uint64_t> words{config_.arguments.size()};
   for (const auto& text : config_.arguments) words.push_back(stack.push_string(text));

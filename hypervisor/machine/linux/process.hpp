@@ -6,14 +6,15 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "kvm/kvm.hpp"
 #include "machine/address_space.hpp"
 #include "machine/guest_io.hpp"
 #include "machine/linux/heap.hpp"
+#include "warmfork/abi/fork_info.hpp"
 
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <random>
 #include <span>
@@ -73,8 +74,8 @@ struct ProcessConfig {
 
 class Process {
  public:
-  /// `io`, `space` and `vm` must outlive the process.
-  Process(AddressSpace& space, kvm::VmFd& vm, GuestIo& io, ProcessConfig config);
+  /// `io` and `space` must outlive the process.
+  Process(AddressSpace& space, GuestIo& io, ProcessConfig config);
 
   /// Writes argc, argv, envp, the auxiliary vector and their strings onto the stack as Linux does (System V AMD64 ABI,
   /// §3.4.1) and returns the stack pointer to start with. Errors: arguments too long for the stack.
@@ -87,6 +88,23 @@ class Process {
   [[nodiscard]] std::uint64_t fs_base() const { return fs_base_; }
   [[nodiscard]] std::uint64_t gs_base() const { return gs_base_; }
   [[nodiscard]] std::uint64_t calls() const { return calls_; }
+
+  /// What a fork takes over and a reset restores: everything but descriptors and random numbers.
+  struct Book {
+    Heap heap;
+    std::uint64_t fs_base = 0;
+    std::uint64_t gs_base = 0;
+    Gva random_bytes;  // of AT_RANDOM
+  };
+  [[nodiscard]] Book book() const { return {heap_, fs_base_, gs_base_, random_bytes_}; }
+  /// Takes `book` over. Costs an allocation only if the heap's book has changed since it was last taken over.
+  void restore(const Book& book);
+  /// Random numbers start anew: from `seed`, or from the host's entropy.
+  void reseed(std::optional<std::uint64_t> seed);
+  /// The guest's heap may not grow past `bytes` in all.
+  void limit_heap(std::uint64_t bytes) { heap_.limit(bytes); }
+  /// For a master: generation 0 and random bytes.
+  [[nodiscard]] ForkInfo fork_info();
   /// Fills `out` with random bytes, from the seed if one was given.
   void fill_random(std::span<std::byte> out);
 
@@ -95,13 +113,13 @@ class Process {
   [[nodiscard]] Status scrub_freed();
 
   AddressSpace& space_;
-  kvm::VmFd& vm_;
   GuestIo& io_;
   ProcessConfig config_;
   Heap heap_;
-  std::optional<std::mt19937_64> seeded_;
+  std::unique_ptr<std::mt19937_64> seeded_;  // large, and most guests have none
   std::uint64_t fs_base_ = 0;
   std::uint64_t gs_base_ = 0;
+  Gva random_bytes_;
   std::uint64_t calls_ = 0;
 };
 

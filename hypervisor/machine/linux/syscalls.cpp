@@ -188,7 +188,7 @@ struct Handlers {
     if (!begin) return error(ENOMEM);
     if (const auto scrubbed = p.scrub_freed(); !scrubbed) return host_failed(scrubbed.error());
     if ((protection & (PROT_READ | PROT_WRITE)) != (PROT_READ | PROT_WRITE)) {
-      const auto done = p.space_.protect(Gva{*begin}, page_ceil(size), access_of(protection), p.vm_);
+      const auto done = p.space_.protect(Gva{*begin}, page_ceil(size), access_of(protection));
       if (!done) return host_failed(done.error());
     }
     return value(static_cast<std::int64_t>(*begin));
@@ -208,13 +208,13 @@ struct Handlers {
     if (address % kPage != 0 || size < length) return error(EINVAL);
     if (size == 0) return value(0);
     if ((protection & PROT_EXEC) != 0) return error(EACCES);
-    if (!p.space_.is_window(Gva{address}, size)) return error(EACCES);
+    if (!p.space_.layout().is_protectable(Gva{address}, size)) return error(EACCES);
     // Heap pages that are not mapped keep their access for their next owner, wherever the range begins.
     const AddressRange heap = p.space_.heap();
     const std::uint64_t heap_begin = std::max(address, heap.begin.value);
     const std::uint64_t heap_end = std::min(address + size, heap.end().value);
     if (heap_begin < heap_end && !p.heap_.covers(heap_begin, heap_end - heap_begin)) return error(ENOMEM);
-    const auto done = p.space_.protect(Gva{address}, size, access_of(protection), p.vm_);
+    const auto done = p.space_.protect(Gva{address}, size, access_of(protection));
     return done ? value(0) : host_failed(done.error());
   }
 
@@ -224,7 +224,7 @@ struct Handlers {
     const std::uint64_t size = page_ceil(r.arguments[1]);
     if (address % kPage != 0 || size < r.arguments[1]) return error(EINVAL);
     if (r.arguments[2] != MADV_DONTNEED || size == 0) return value(0);
-    if (!p.space_.is_window(Gva{address}, size)) return error(ENOMEM);
+    if (!p.space_.layout().is_protectable(Gva{address}, size)) return error(ENOMEM);
     if (!p.space_.heap().contains(Gva{address})) return error(EINVAL);  // data would come back from the program's file
     if (!p.heap_.covers(address, size)) return error(ENOMEM);
     return p.space_.zero_heap(Gva{address}, size) ? value(0) : error(ENOMEM);
@@ -376,9 +376,32 @@ std::string syscall_name(std::uint64_t number) {
   return found == std::end(kNames) ? fmt::format("syscall_{}", number) : found->name;
 }
 
-Process::Process(AddressSpace& space, kvm::VmFd& vm, GuestIo& io, ProcessConfig config)
-    : space_(space), vm_(vm), io_(io), config_(std::move(config)), heap_(space.heap()) {
-  if (config_.seed) seeded_.emplace(*config_.seed);
+Process::Process(AddressSpace& space, GuestIo& io, ProcessConfig config)
+    : space_(space), io_(io), config_(std::move(config)), heap_(space.heap()) {
+  reseed(config_.seed);
+}
+
+void Process::reseed(std::optional<std::uint64_t> seed) {
+  if (!seed) {
+    seeded_.reset();
+  } else if (seeded_) {
+    seeded_->seed(*seed);
+  } else {
+    seeded_ = std::make_unique<std::mt19937_64>(*seed);
+  }
+}
+
+void Process::restore(const Book& book) {
+  heap_.restore(book.heap);
+  fs_base_ = book.fs_base;
+  gs_base_ = book.gs_base;
+  random_bytes_ = book.random_bytes;
+}
+
+ForkInfo Process::fork_info() {
+  ForkInfo info{};
+  fill_random(std::as_writable_bytes(std::span(info.random)));
+  return info;
 }
 
 SyscallOutcome Process::serve(const SyscallRequest& request) {
@@ -406,7 +429,7 @@ void Process::fill_random(std::span<std::byte> out) {
 // Pages given back are readable, writable and zero again, whatever the program had made of them.
 Status Process::scrub_freed() {
   for (const AddressRange& range : heap_.take_freed()) {
-    WARMFORK_TRY(space_.restore_heap(range, vm_));
+    WARMFORK_TRY(space_.restore_heap(range));
     WARMFORK_TRY(space_.zero_heap(range.begin, range.size));
   }
   return {};

@@ -81,7 +81,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
     WARMFORK_TRY_ASSIGN(vm->functions_[i], vm->machine_->find_vmcall(kCallNames[i]));
   }
   WARMFORK_TRY_ASSIGN(const std::uint64_t state, vm->call(Call::kState));
-  if (!vm->machine_->memory().is_window(Gva{state}, sizeof(State))) {
+  if (!vm->machine_->memory().layout().is_protectable(Gva{state}, sizeof(State))) {
     return vm->broken_protocol(fmt::format("state at {:#x}, which is not its memory", state));
   }
   vm->state_ = Gva{state};
@@ -255,7 +255,7 @@ Status Lc3Vm::instrument(InstrumentMode mode) {
   if (mode == InstrumentMode::kOff) return {};
   if (address == 0)
     return fail(ErrorKind::kLimit, "the LC-3 guest has no memory for {} bytes of statistics", sizeof(Instrumentation));
-  if (!machine_->memory().is_window(Gva{address}, sizeof(Instrumentation))) {
+  if (!machine_->memory().layout().is_protectable(Gva{address}, sizeof(Instrumentation))) {
     return broken_protocol(fmt::format("statistics at {:#x}, which is not its memory", address));
   }
   instrumentation_ = Gva{address};

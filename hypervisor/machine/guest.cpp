@@ -1,0 +1,116 @@
+#include "machine/guest.hpp"
+
+#include "warmfork/abi/layout.h"
+
+#include <algorithm>
+#include <array>
+
+namespace warmfork {
+namespace {
+
+constexpr std::uint64_t kUserStubs = WARMFORK_SYSTEM_BASE + WARMFORK_USER_STUBS_OFFSET;
+
+}  // namespace
+
+Result<Gva> Guest::put_buffer(std::uint64_t offset, std::span<const std::byte> bytes) {
+  const AddressRange area = space_->call_area();
+  if (offset > area.size || bytes.size() > area.size - offset) {
+    return fail(ErrorKind::kLimit, "buffer of {} bytes at offset {} of a call area of {}", bytes.size(), offset,
+                area.size);
+  }
+  const Gva address = area.begin + offset;
+  WARMFORK_TRY(space_->write(address, bytes));
+  return address;
+}
+
+Error Guest::describe_unready(std::string_view what) const {
+  const std::string& name = program_->name;
+  switch (state_) {
+    case State::kNew: return {ErrorKind::kUsage, fmt::format("{}: {} before the program was booted", name, what)};
+    case State::kStoppedInBoot:
+    case State::kStopped:
+      return {ErrorKind::kUsage, fmt::format("{}: {} while a stopped call waits to be resumed", name, what)};
+    default: break;
+  }
+  if (fault_) return {ErrorKind::kGuestFault, fmt::format("{}: the guest has ended: {}", name, fault_->summary)};
+  if (host_error_) return *host_error_;
+  return {ErrorKind::kGuestFault, fmt::format("{}: the program has exited with code {}", name, exit_code_)};
+}
+
+kvm_regs Guest::call_registers(Gva function, std::span<const std::uint64_t> arguments) const {
+  std::array<std::uint64_t, 6> values{};
+  std::copy(arguments.begin(), arguments.end(), values.begin());
+  kvm_regs regs{};
+  regs.rdi = values[0];
+  regs.rsi = values[1];
+  regs.rcx = values[3];
+  regs.r8 = values[4];
+  regs.r9 = values[5];
+  regs.rsp = call_stack_;
+  regs.rflags = kUserFlags;
+  if (pristine_entry_) {
+    regs.rip = kUserStubs + WARMFORK_STUB_VMCALL_PRISTINE;
+    regs.r11 = function.value;
+    regs.r10 = values[2];
+    regs.rax = regs.rdx = ~std::uint64_t{0};
+  } else {
+    regs.rip = kUserStubs + WARMFORK_STUB_VMCALL;
+    regs.rax = function.value;
+    regs.rdx = values[2];
+  }
+  return regs;
+}
+
+Result<std::uint64_t> Guest::call(Gva function, std::span<const std::uint64_t> arguments, CallOptions options) {
+  if (state_ != State::kReady) [[unlikely]]
+    return Failure(describe_unready("vmcall"));
+  if (arguments.size() > 6) [[unlikely]] {
+    return fail(ErrorKind::kUsage, "vmcall with {} arguments, at most 6", arguments.size());
+  }
+  if (!x86::is_user_address(function.value)) [[unlikely]] {
+    return fail(ErrorKind::kUsage, "vmcall to {:#x}, outside user space", function.value);
+  }
+  const kvm_regs regs = call_registers(function, arguments);
+  pristine_entry_ = false;
+  return finish_call(cpu_->run(context(), regs, options.timeout_ns));
+}
+
+Result<std::uint64_t> Guest::resume(CallOptions options) {
+  if (state_ != State::kStopped) return fail(ErrorKind::kUsage, "{}: nothing to resume", program_->name);
+  return finish_call(cpu_->go_on(context(), options.timeout_ns));
+}
+
+Result<std::uint64_t> Guest::finish_call(Result<GuestStop> stop) {
+  if (!stop) [[unlikely]]
+    return note(std::move(stop).error());
+  switch (stop->kind) {
+    case GuestStop::Kind::kReturned:
+      state_ = State::kReady;
+      ++cpu_->counters().vmcalls;
+      return stop->value;
+    case GuestStop::Kind::kExited:
+      exited(*stop);
+      return fail(ErrorKind::kGuestFault, "{}: the program exited with code {} during a vmcall", program_->name,
+                  exit_code_);
+    case GuestStop::Kind::kReady: return condemn("the program asked for vmcalls during a vmcall");
+    case GuestStop::Kind::kParked: break;
+  }
+  return condemn("the program parked outside a call ring");
+}
+
+void Guest::exited(const GuestStop& stop) {
+  exit_code_ = static_cast<int>(stop.value);
+  state_ = State::kEnded;
+}
+
+Failure Guest::note(Error error) {
+  const bool stopped = error.kind == ErrorKind::kDeadline || error.kind == ErrorKind::kCancelled;
+  state_ = stopped ? State::kStopped : State::kEnded;
+  if (!stopped) {
+    fault_ = cpu_->take_fault();
+    if (!fault_) host_error_ = error;
+  }
+  return Failure(std::move(error));
+}
+
+}  // namespace warmfork

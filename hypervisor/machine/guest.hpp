@@ -1,0 +1,104 @@
+// A guest that can be called: what a master (Machine) and a fork of it (Fork) have in common.
+//
+//   ready ──call──> ready …            any state ──> ended (fault, exit; with a report)
+//     └─ deadline, cancel ──> stopped ──resume──> ready …
+//
+// A call is one KVM_RUN: arguments go in through the synced registers, the result comes back in them. No allocation,
+// lock, log or further system call happens on that path.
+//
+// Threads: one thread at a time uses a Guest (KVM's rule for vCPUs); cancel() may be called from any thread and from
+// a signal handler.
+#pragma once
+
+#include "base/result.hpp"
+#include "machine/address_space.hpp"
+#include "machine/fault_report.hpp"
+#include "machine/guest_cpu.hpp"
+#include "machine/linux/process.hpp"
+#include "machine/program.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace warmfork {
+
+struct CallOptions {
+  std::uint64_t timeout_ns = 0;  // 0: none
+};
+
+class Guest {
+ public:
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+
+  /// The address of a vmcall: by name in the program's table, else by symbol. Errors (kInput): no such function.
+  [[nodiscard]] Result<Gva> find_vmcall(std::string_view name) const { return program_->find_vmcall(name); }
+
+  /// Calls a function of the guest with up to six integers and returns what it returns. Errors: kUsage (not ready, too
+  /// many arguments), kGuestFault (the guest has ended; a program that exits during a call has ended too), kDeadline
+  /// and kCancelled (the call can be resumed).
+  [[nodiscard]] Result<std::uint64_t> call(Gva function, std::span<const std::uint64_t> arguments,
+                                           CallOptions options = {});
+
+  /// Goes on with what a deadline or a cancellation stopped; returns as that call would have.
+  [[nodiscard]] Result<std::uint64_t> resume(CallOptions options = {});
+
+  /// Stops what runs, or the next thing that is asked to run. Any thread; async-signal-safe.
+  void cancel() { cpu_->cancel(); }
+
+  /// Ends the guest because its answers cannot be right; later calls say so. Returns the error (kGuestFault) to pass
+  /// on.
+  [[nodiscard]] Failure condemn(const std::string& why) { return note(cpu_->end(context(), {.summary = why}).value()); }
+
+  /// Copies `bytes` into the call area at `offset` and returns their guest address, to be passed as an argument.
+  [[nodiscard]] Result<Gva> put_buffer(std::uint64_t offset, std::span<const std::byte> bytes);
+
+  [[nodiscard]] AddressSpace& memory() { return *space_; }
+  [[nodiscard]] const AddressSpace& memory() const { return *space_; }
+  [[nodiscard]] const GuestProgram& program() const { return *program_; }
+  [[nodiscard]] const std::shared_ptr<const GuestProgram>& shared_program() const { return program_; }
+  [[nodiscard]] const LoadPlan& plan() const { return program_->plan; }
+  [[nodiscard]] linux_abi::Process& process() { return *process_; }
+  [[nodiscard]] const linux_abi::Process& process() const { return *process_; }
+  [[nodiscard]] const MachineCounters& counters() const { return cpu_->counters(); }
+  [[nodiscard]] bool ready() const { return state_ == State::kReady; }
+  /// Stack pointer of every vmcall.
+  [[nodiscard]] std::uint64_t call_stack() const { return call_stack_; }
+  /// Why the guest ended, if a fault ended it.
+  [[nodiscard]] const std::optional<FaultReport>& fault() const { return fault_; }
+  /// The vCPU, for measurements and tests that look below the machine.
+  [[nodiscard]] kvm::VcpuFd& vcpu() { return cpu_->vcpu(); }
+  [[nodiscard]] GuestCpu& cpu() { return *cpu_; }
+
+ protected:
+  enum class State : std::uint8_t { kNew, kStoppedInBoot, kReady, kStopped, kEnded };
+
+  Guest() = default;
+  ~Guest() = default;
+
+  [[nodiscard]] GuestContext context() { return {program_->name, program_->plan, *space_, *process_}; }
+  /// Registers of a vmcall's entry, through the pristine stub if the extended state must be the snapshot's.
+  [[nodiscard]] kvm_regs call_registers(Gva function, std::span<const std::uint64_t> arguments) const;
+  [[nodiscard]] Result<std::uint64_t> finish_call(Result<GuestStop> stop);
+  void exited(const GuestStop& stop);
+  /// Takes note of why a run failed, and passes the error on.
+  [[nodiscard]] Failure note(Error error);
+  [[nodiscard]] Error describe_unready(std::string_view what) const;
+
+  std::shared_ptr<const GuestProgram> program_;
+  std::unique_ptr<AddressSpace> space_;
+  std::optional<linux_abi::Process> process_;
+  GuestCpu* cpu_ = nullptr;
+  std::uint64_t call_stack_ = 0;
+  State state_ = State::kNew;
+  bool pristine_entry_ = false;  // the next call begins with the snapshot's extended state
+  int exit_code_ = 0;
+  std::optional<FaultReport> fault_;
+  std::optional<Error> host_error_;  // why the guest ended, if KVM gave up
+};
+
+}  // namespace warmfork

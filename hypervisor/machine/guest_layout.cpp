@@ -1,0 +1,130 @@
+#include "machine/guest_layout.hpp"
+
+#include "machine/physical_map.hpp"
+#include "warmfork/abi/layout.h"
+
+#include <algorithm>
+
+namespace warmfork {
+namespace {
+
+constexpr std::uint64_t kExceptionStackSize = kPage;
+constexpr std::uint64_t kCallRingSize = kPage;
+
+}  // namespace
+
+Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& plan, const WindowSizes& sizes,
+                                                             unsigned physical_bits) {
+  for (const std::uint64_t size : {sizes.heap, sizes.stack, sizes.call_area}) {
+    if (size > x86::kMaxVirtual) {
+      return fail(ErrorKind::kLimit, "{} bytes of guest memory, user space is {}", size, x86::kMaxVirtual);
+    }
+  }
+  const std::shared_ptr<GuestLayout> layout(new GuestLayout);
+  const auto add = [&](AddressRange range, x86::Access access, bool in_window, const char* what) {
+    std::uint64_t& size = in_window ? layout->window_bytes_ : layout->image_bytes_;
+    layout->pieces_.push_back({range, size, in_window, in_window && access == kUserData, access, what});
+    size += range.size;
+  };
+
+  const Gva system{WARMFORK_SYSTEM_BASE};
+  add({system, WARMFORK_EXCEPTION_STUBS_OFFSET}, {false, false, false}, false, "the descriptor tables");
+  add({system + WARMFORK_EXCEPTION_STUBS_OFFSET, kPage}, {false, false, true}, false, "the exception stubs");
+  add({system + WARMFORK_USER_STUBS_OFFSET, kPage}, {true, false, true}, false, "the user stubs");
+  add({Gva{WARMFORK_FORK_PAGE}, kPage}, {true, false, false}, true, "the fork page");
+  for (const LoadSegment& segment : plan.segments) {
+    const Gva begin{page_floor(segment.address.value)};
+    const std::uint64_t size = page_ceil(segment.address.value + segment.memory_size) - begin.value;
+    add({begin, size}, {true, segment.write, segment.execute}, segment.write,
+        segment.execute ? "program code" : (segment.write ? "program data" : "read-only program data"));
+  }
+
+  // The rest of the window follows the program, with an unmapped guard page around each stack.
+  Gva next = plan.end;
+  const auto place = [&](std::uint64_t size, x86::Access access, const char* what) {
+    const AddressRange range{next, page_ceil(size)};
+    if (range.size != 0) add(range, access, true, what);
+    next = range.end();
+    return range;
+  };
+  const std::uint64_t heap_offset = layout->window_bytes_;
+  layout->heap_ = place(sizes.heap, kUserData, "the heap");
+  next = next + kPage;
+  layout->stack_ = place(sizes.stack, kUserData, "the stack");
+  next = next + kPage;
+  layout->call_area_ = place(sizes.call_area, kUserData, "the call area");
+  next = next + kPage;
+  layout->call_ring_ = place(kCallRingSize, kUserData, "the call ring");
+  // The host's threads use the ring while the guest runs; forget_translations() must never come between.
+  layout->pieces_.back().protectable = false;
+  next = next + kPage;
+  layout->exception_stack_ = place(kExceptionStackSize, {false, true, false}, "the exception stack");
+  layout->window_skew_ = (layout->heap_.begin.value - heap_offset) % x86::kLargePageSize;
+
+  if (next.value > x86::kMaxVirtual) {
+    return fail(ErrorKind::kLimit, "the guest's memory would end at {:#x}, past {:#x}", next.value, x86::kMaxVirtual);
+  }
+  const std::uint64_t physical_end = std::uint64_t{1} << std::min(physical_bits, 52U);
+  if (kWindowGpa.value + layout->window_skew_ + layout->window_bytes_ > physical_end) {
+    return fail(ErrorKind::kLimit, "{} bytes of guest memory do not fit into the processor's {}-bit address space",
+                layout->window_bytes_, physical_bits);
+  }
+  return layout;
+}
+
+Status GuestLayout::map_into(x86::PageTables& tables, Gpa image, Gpa window) const {
+  for (const Piece& piece : pieces_) {
+    const Gpa base = piece.in_window ? window : image;
+    WARMFORK_TRY(tables.map(piece.range.begin.value, (base + piece.offset).value, piece.range.size, piece.access,
+                            piece.range.begin == heap_.begin));
+  }
+  return {};
+}
+
+std::uint64_t GuestLayout::tables_bytes() const {
+  // One root, and at each lower level one table per 512 GiB, 1 GiB and 2 MiB of address space that is used. Pieces are
+  // in the order of their addresses.
+  std::uint64_t tables = 1;
+  for (const unsigned shift : {39U, 30U, 21U}) {
+    std::uint64_t last = ~std::uint64_t{0};
+    for (const Piece& piece : pieces_) {
+      const std::uint64_t first_used = piece.range.begin.value >> shift;
+      const std::uint64_t last_used = (piece.range.end().value - 1) >> shift;
+      tables += last_used - first_used + 1 - (first_used == last ? 1 : 0);
+      last = last_used;
+    }
+  }
+  return tables * kPage;
+}
+
+const GuestLayout::Piece* GuestLayout::find(Gva address) const {
+  const auto piece = std::ranges::find_if(pieces_, [&](const Piece& p) { return p.range.contains(address); });
+  return piece == pieces_.end() ? nullptr : &*piece;
+}
+
+std::optional<std::uint64_t> GuestLayout::window_offset(Gva address) const {
+  const Piece* piece = find(address);
+  if (piece == nullptr || !piece->in_window) return std::nullopt;
+  return piece->offset + (address.value - piece->range.begin.value);
+}
+
+bool GuestLayout::is_protectable(Gva address, std::uint64_t size) const {
+  for (std::uint64_t offset = 0; offset < size;) {
+    const Gva at = address + offset;
+    const Piece* piece = find(at);
+    if (piece == nullptr || !piece->protectable) return false;
+    offset += piece->range.end().value - at.value;
+  }
+  return true;
+}
+
+std::string GuestLayout::describe(Gva address) const {
+  if (address.value < WARMFORK_SYSTEM_BASE) return "the null guard";
+  if (const Piece* piece = find(address); piece != nullptr) return piece->what;
+  if (address < stack_.begin && address.value >= stack_.begin.value - kPage) return "the guard page below the stack";
+  if (address.value - stack_.end().value < kPage) return "the guard page above the stack";
+  if (address.value >= x86::kMaxVirtual) return "outside user space";
+  return "not mapped";
+}
+
+}  // namespace warmfork

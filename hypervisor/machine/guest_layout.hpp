@@ -1,0 +1,104 @@
+// Where everything of a guest lies: which guest-virtual range is part of the image, which of the window, and what each
+// may be used for. Pure and immutable; a master and all forks of it share one.
+//
+//   guest-virtual                                   guest-physical
+//   system pages, read-only segments        ->      image, shared by every fork, a read-only slot
+//   fork page, writable segments, heap,     ->      window, one per guest, contiguous
+//     stack, call area, call ring, exception stack
+//   (not mapped)                                    page tables
+//
+// Threads: any.
+#pragma once
+
+#include "base/result.hpp"
+#include "loader/elf_loader.hpp"
+#include "memory/address.hpp"
+#include "x86/page_tables.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace warmfork {
+
+/// How large the parts of a window are, in bytes. All are rounded up to pages.
+struct WindowSizes {
+  std::uint64_t heap = 0;  // brk and mmap together
+  std::uint64_t stack = 0;
+  std::uint64_t call_area = 0;
+};
+
+/// A guest-virtual range with a meaning.
+struct AddressRange {
+  Gva begin;
+  std::uint64_t size = 0;
+  [[nodiscard]] Gva end() const { return begin + size; }
+  [[nodiscard]] bool contains(Gva address) const { return address.value - begin.value < size; }
+  friend bool operator==(const AddressRange&, const AddressRange&) = default;
+};
+
+class GuestLayout {
+ public:
+  /// Consecutive pages of one kind.
+  struct Piece {
+    AddressRange range;
+    std::uint64_t offset = 0;  // in the window or in the image
+    bool in_window = false;
+    bool protectable = false;  // the guest may change its access (mprotect)
+    x86::Access access;
+    std::string what;  // for reports: "the stack"
+  };
+
+  /// Lays a program out. Errors (kLimit): more than user space or the processor's `physical_bits` can address.
+  [[nodiscard]] static Result<std::shared_ptr<const GuestLayout>> plan(const LoadPlan& plan, const WindowSizes& sizes,
+                                                                       unsigned physical_bits);
+
+  /// Writes page tables for this layout into `tables`, with the image at `image` and the window at `window`.
+  [[nodiscard]] Status map_into(x86::PageTables& tables, Gpa image, Gpa window) const;
+  /// Bytes of page tables for this layout with 4 KiB pages everywhere: a guest may protect any part of what starts as
+  /// 2 MiB pages. Without 2 MiB pages all of it is used.
+  [[nodiscard]] std::uint64_t tables_bytes() const;
+
+  [[nodiscard]] std::span<const Piece> pieces() const { return pieces_; }
+  [[nodiscard]] std::uint64_t image_bytes() const { return image_bytes_; }
+  [[nodiscard]] std::uint64_t window_bytes() const { return window_bytes_; }
+  /// The window's offset from a 2 MiB boundary, in guest-physical and in host memory: 2 MiB pages need the same offset
+  /// in all three address spaces, and the heap's guest-virtual address decides it.
+  [[nodiscard]] std::uint64_t window_skew() const { return window_skew_; }
+
+  [[nodiscard]] AddressRange heap() const { return heap_; }
+  [[nodiscard]] AddressRange stack() const { return stack_; }
+  [[nodiscard]] AddressRange call_area() const { return call_area_; }
+  [[nodiscard]] AddressRange call_ring() const { return call_ring_; }
+  [[nodiscard]] AddressRange exception_stack() const { return exception_stack_; }
+
+  /// The piece an address lies in, or nullptr.
+  [[nodiscard]] const Piece* find(Gva address) const;
+  /// Where in the window a guest-virtual address lies, if it does.
+  [[nodiscard]] std::optional<std::uint64_t> window_offset(Gva address) const;
+  /// True if all of the range is window memory whose access the guest may change.
+  [[nodiscard]] bool is_protectable(Gva address, std::uint64_t size) const;
+  /// What lies at an address, for reports: "the guard page below the stack", "read-only program data", …
+  [[nodiscard]] std::string describe(Gva address) const;
+
+ private:
+  GuestLayout() = default;
+
+  std::vector<Piece> pieces_;
+  std::uint64_t image_bytes_ = 0;
+  std::uint64_t window_bytes_ = 0;
+  std::uint64_t window_skew_ = 0;
+  AddressRange heap_;
+  AddressRange stack_;
+  AddressRange call_area_;
+  AddressRange call_ring_;
+  AddressRange exception_stack_;
+};
+
+/// What an ordinary page of the window allows.
+inline constexpr x86::Access kUserData{.user = true, .write = true, .execute = false};
+
+}  // namespace warmfork

@@ -1,0 +1,19 @@
+// The guest-physical map of every machine: where its slots lie. The window is last, so that it may be as large as the
+// processor's address width allows; where many windows share a machine (fork/space_vm.hpp), they follow each other.
+#pragma once
+
+#include "memory/address.hpp"
+
+#include <cstdint>
+
+namespace warmfork {
+
+inline constexpr Gpa kImageGpa{0x0010'0000};
+inline constexpr Gpa kTablesGpa{0x8000'0000};
+inline constexpr Gpa kWindowGpa{0x1'0000'0000};
+
+inline constexpr std::uint32_t kImageSlot = 0;
+inline constexpr std::uint32_t kTablesSlot = 1;
+inline constexpr std::uint32_t kWindowSlot = 2;  // the first of as many as there are windows
+
+}  // namespace warmfork
