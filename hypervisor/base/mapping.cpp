@@ -32,6 +32,28 @@ Result<Mapping> Mapping::anonymous(std::size_t size, std::size_t alignment) {
   return Mapping(base, size);
 }
 
+Result<Mapping> Mapping::private_file(int fd, std::size_t size, std::size_t skew, std::size_t alignment) {
+  WARMFORK_TRY_ASSIGN(Mapping mapping, anonymous(skew + size, alignment));
+  // SAFETY: replaces pages of the fresh mapping above, which nothing refers to yet.
+  if (::mmap(mapping.data() + skew, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, 0) ==
+      MAP_FAILED) {
+    return fail_errno("mmap of {} bytes of fd {}", size, fd);
+  }
+  return mapping;
+}
+
+Result<Mapping> Mapping::shared_read_only(int fd, std::size_t size) {
+  // SAFETY: a fresh mapping of a descriptor the caller owns.
+  void* raw = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+  if (raw == MAP_FAILED) return fail_errno("mmap of {} bytes of fd {}", size, fd);
+  return Mapping(static_cast<std::byte*>(raw), size);
+}
+
+Status Mapping::make_read_only() const {
+  if (::mprotect(data_, size_, PROT_READ) != 0) return fail_errno("mprotect of {} bytes", size_);
+  return {};
+}
+
 void Mapping::populate() const { ::madvise(data_, size_, MADV_POPULATE_WRITE); }
 
 Result<Mapping> Mapping::shared(int fd, std::size_t size, std::int64_t offset) {

@@ -22,8 +22,17 @@ class Mapping {
 
   /// Private zeroed memory, `alignment` (a power of two, at least a page) aligned; pages appear when first touched.
   [[nodiscard]] static Result<Mapping> anonymous(std::size_t size, std::size_t alignment = 4096);
+  /// Private (copy-on-write) mapping of `size` bytes of `fd` from its start; `skew` bytes (whole pages) of unused address
+  /// space come before it, and begin at a multiple of `alignment`.
+  [[nodiscard]] static Result<Mapping> private_file(int fd, std::size_t size, std::size_t skew = 0,
+                                                    std::size_t alignment = 4096);
+  /// Shared mapping for reading only.
+  [[nodiscard]] static Result<Mapping> shared_read_only(int fd, std::size_t size);
   /// Shared mapping of `size` bytes of `fd` from `offset`, for reading and writing.
   [[nodiscard]] static Result<Mapping> shared(int fd, std::size_t size, std::int64_t offset = 0);
+
+  /// Takes the right to write away from the whole mapping.
+  [[nodiscard]] Status make_read_only() const;
 
   /// Makes all pages present at once, which is cheaper than one fault each. A hint: a kernel without
   /// MADV_POPULATE_WRITE (before 5.14) leaves it to the faults.

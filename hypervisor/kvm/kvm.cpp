@@ -256,6 +256,11 @@ Status VmFd::reset_dirty_rings() {
   return {};
 }
 
+Status VmFd::set_mmu_pages(std::uint64_t count) {
+  if (::ioctl(fd_.get(), KVM_SET_NR_MMU_PAGES, count) != 0) return fail_errno("KVM_SET_NR_MMU_PAGES ({})", count);
+  return {};
+}
+
 Status DirtyRing::reset(VmFd& vm) {
   for (; first_ != next_; ++first_) {
     std::atomic_ref(entry(first_).flags).store(KVM_DIRTY_GFN_F_RESET, std::memory_order_release);

@@ -93,6 +93,8 @@ class VmFd {
   [[nodiscard]] Status clear_dirty_log(std::uint32_t slot, std::size_t pages, std::span<std::uint64_t> bitmap);
   /// Takes back the entries of all dirty rings of this VM that were marked as seen, and write-protects their pages.
   [[nodiscard]] Status reset_dirty_rings();
+  /// How many shadow page tables KVM may keep for this VM (shadow paging only).
+  [[nodiscard]] Status set_mmu_pages(std::uint64_t count);
   [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:

@@ -1,0 +1,146 @@
+#include "fork/fork.hpp"
+
+#include "base/entropy.hpp"
+#include "base/resident_pages.hpp"
+#include "fork/page_copy.hpp"
+#include "fork/space_forks.hpp"
+#include "fork/vm_forks.hpp"
+#include "warmfork/abi/fork_info.hpp"
+
+#include <array>
+#include <atomic>
+#include <cstring>
+
+namespace warmfork {
+namespace {
+
+NullIo no_io;
+
+std::uint64_t next_generation() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+}  // namespace
+
+Fork::Fork(std::shared_ptr<const Snapshot> snapshot, const ForkOptions& options)
+    : snapshot_(std::move(snapshot)), options_(options) {
+  program_ = snapshot_->program();
+  call_stack_ = snapshot_->call_stack();
+}
+
+Fork::~Fork() {
+  strategy_.reset();
+  if (home_.leave) home_.leave();
+}
+
+Status Fork::make_window(Population population) {
+  const GuestLayout& layout = *snapshot_->layout();
+  const std::span<const std::byte> frozen = snapshot_->window();
+  // Only windows with 2 MiB pages need their alignment.
+  const bool large = layout.heap().size >= 2 * x86::kLargePageSize;
+  const std::size_t skew = large ? layout.window_skew() : 0;
+  const std::size_t alignment = large ? x86::kLargePageSize : kPage;
+  population_ = population;
+  const PageSet& pages = population == Population::kCow ? snapshot_->delta() : snapshot_->nonzero();
+  if (population == Population::kCow) {
+    WARMFORK_TRY_ASSIGN(window_, Mapping::private_file(snapshot_->window_fd(), frozen.size(), skew, alignment));
+  } else {
+    WARMFORK_TRY_ASSIGN(window_, Mapping::anonymous(skew + frozen.size(), alignment));
+  }
+  std::byte* const to = window_.data() + skew;
+  pages.for_each_run([&](std::size_t first, std::size_t count) {
+    std::memcpy(to + first * kPage, frozen.data() + first * kPage, count * kPage);
+  });
+  return {};
+}
+
+Status Fork::settle(Home home, Population population, ResetMode mode) {
+  WARMFORK_TRY(make_window(population));
+  const std::size_t bytes = snapshot_->window().size();
+  const GuestRegions regions{.image = snapshot_->image(),
+                             .window = window_.bytes().last(bytes),
+                             .tables = home.tables,
+                             .window_gpa = home.window_gpa,
+                             .tables_gpa = home.tables_gpa,
+                             .window_slot = home.window_slot};
+  WARMFORK_TRY_ASSIGN(space_, AddressSpace::build(snapshot_->layout(), regions));
+  if (!snapshot_->overrides().empty()) WARMFORK_TRY(space_->rebuild_tables(snapshot_->overrides()));
+  space_->set_backing({.nonzero = &snapshot_->nonzero(), .file_backed = population == Population::kCow});
+  WARMFORK_TRY(space_->attach_window(*home.vm, tracking_needs(mode, *snapshot_).window_flags));
+  process_.emplace(*space_, options_.io != nullptr ? *options_.io : no_io, linux_abi::ProcessConfig{});
+  if (options_.heap_limit_bytes != 0) process_->limit_heap(options_.heap_limit_bytes);
+  strategy_ = make_reset_strategy(mode, options_.reset == ResetMode::kAuto, {*snapshot_, *space_, *home.vm});
+  home_ = std::move(home);
+  return begin_life();
+}
+
+Status Fork::begin_life() {
+  process_->restore(snapshot_->book());
+  process_->reseed(options_.seed);
+  ForkInfo info{};
+  std::array<std::byte, 16> program_random;
+  if (options_.seed) {
+    process_->fill_random(std::as_writable_bytes(std::span(info.random)));
+    process_->fill_random(program_random);
+  } else {
+    std::array<std::byte, sizeof info.random + program_random.size()> random;
+    draw_entropy(random);
+    std::memcpy(info.random, random.data(), sizeof info.random);
+    std::memcpy(program_random.data(), random.data() + sizeof info.random, program_random.size());
+  }
+  info.generation = generation_ = next_generation();
+  info.instruction_budget = options_.instruction_budget;
+  space_->set_fork_info(info);
+  if (const Gva at = snapshot_->book().random_bytes; at.value != 0) WARMFORK_TRY(space_->write(at, program_random));
+  fault_.reset();
+  host_error_.reset();
+  exit_code_ = 0;
+  state_ = State::kReady;
+  pristine_entry_ = true;
+  if (cpu_ != nullptr) cpu_->reload();
+  return {};
+}
+
+void Fork::bind(GuestCpu& cpu) {
+  cpu_ = &cpu;
+  if (cpu.take_over(this)) pristine_entry_ = true;
+}
+
+Status Fork::unbind() {
+  if (cpu_ == nullptr) return {};
+  WARMFORK_TRY(cpu_->collect_dirty(*space_));
+  cpu_ = nullptr;
+  return {};
+}
+
+Status Fork::reset() {
+  if (cpu_ != nullptr) {
+    if (!cpu_->clean()) [[unlikely]] {
+      WARMFORK_TRY(cpu_->recover());
+      // The processor has pushed a frame; not every KVM calls that a write of the guest's.
+      const auto stack = snapshot_->layout()->window_offset(snapshot_->layout()->exception_stack().begin);
+      if (stack) space_->dirty().add(*stack / kPage);
+    }
+    WARMFORK_TRY(cpu_->collect_dirty(*space_));
+  }
+  if (space_->tables_changed()) [[unlikely]]
+    WARMFORK_TRY(space_->rebuild_tables(snapshot_->overrides()));
+  ++stats_.resets;
+  WARMFORK_TRY(strategy_->reset(stats_));
+  return begin_life();
+}
+
+Result<std::uint64_t> Fork::private_bytes() const {
+  std::uint64_t pages = space_->tables_used();
+  WARMFORK_TRY(for_each_private_page(space_->window(), [&](std::size_t) { ++pages; }));
+  return pages * kPage;
+}
+
+Result<std::unique_ptr<ForkSource>> make_fork_source(const kvm::Kvm& kvm, std::shared_ptr<const Snapshot> snapshot,
+                                                     const ForkOptions& options, std::size_t capacity) {
+  if (options.kind == ForkKind::kVm) return VmForks::create(kvm, std::move(snapshot), options);
+  return SpaceForks::create(kvm, std::move(snapshot), options, capacity);
+}
+
+}  // namespace warmfork
