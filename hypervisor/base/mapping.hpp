@@ -22,8 +22,8 @@ class Mapping {
 
   /// Private zeroed memory, `alignment` (a power of two, at least a page) aligned; pages appear when first touched.
   [[nodiscard]] static Result<Mapping> anonymous(std::size_t size, std::size_t alignment = 4096);
-  /// Private (copy-on-write) mapping of `size` bytes of `fd` from its start; `skew` bytes (whole pages) of unused address
-  /// space come before it, and begin at a multiple of `alignment`.
+  /// Private (copy-on-write) mapping of `size` bytes of `fd` from its start; `skew` bytes (whole pages) of unused
+  /// address space come before it, and begin at a multiple of `alignment`.
   [[nodiscard]] static Result<Mapping> private_file(int fd, std::size_t size, std::size_t skew = 0,
                                                     std::size_t alignment = 4096);
   /// Shared mapping for reading only.

@@ -30,6 +30,7 @@ Fork::Fork(std::shared_ptr<const Snapshot> snapshot, const ForkOptions& options)
 }
 
 Fork::~Fork() {
+  if (cpu_ != nullptr && space_ != nullptr) cpu_->release(*space_);
   strategy_.reset();
   if (home_.leave) home_.leave();
 }
@@ -98,31 +99,36 @@ Status Fork::begin_life() {
   exit_code_ = 0;
   state_ = State::kReady;
   pristine_entry_ = true;
-  if (cpu_ != nullptr) cpu_->reload();
+  if (cpu_ != nullptr && cpu_->runs(*space_)) cpu_->reload();
   return {};
 }
 
-void Fork::bind(GuestCpu& cpu) {
+Status Fork::bind(GuestCpu& cpu) {
+  if (cpu_ != nullptr && cpu_ != &cpu) {
+    WARMFORK_TRY(cpu_->collect_dirty(*space_));
+    cpu_->release(*space_);
+  }
   cpu_ = &cpu;
-  if (cpu.take_over(this)) pristine_entry_ = true;
-}
-
-Status Fork::unbind() {
-  if (cpu_ == nullptr) return {};
-  WARMFORK_TRY(cpu_->collect_dirty(*space_));
-  cpu_ = nullptr;
+  WARMFORK_TRY_ASSIGN(const bool changed, cpu.take_over(*space_));
+  if (!changed) return {};
+  pristine_entry_ = true;
+  if (state_ == State::kStopped) {  // where it was stopped was in the processor's registers
+    state_ = State::kEnded;
+    host_error_ = Error{ErrorKind::kUsage, fmt::format("{}: the stopped call has lost its vCPU", program_->name)};
+  }
   return {};
 }
 
 Status Fork::reset() {
-  if (cpu_ != nullptr) {
-    if (!cpu_->clean()) [[unlikely]] {
+  if (cpu_ != nullptr && cpu_->runs(*space_)) {
+    if (!cpu_->clean()) [[unlikely]]
       WARMFORK_TRY(cpu_->recover());
-      // The processor has pushed a frame; not every KVM calls that a write of the guest's.
-      const auto stack = snapshot_->layout()->window_offset(snapshot_->layout()->exception_stack().begin);
-      if (stack) space_->dirty().add(*stack / kPage);
-    }
     WARMFORK_TRY(cpu_->collect_dirty(*space_));
+  }
+  if (state_ != State::kReady) [[unlikely]] {
+    // The processor may have pushed a frame; not every KVM calls that a write of the guest's.
+    const auto stack = snapshot_->layout()->window_offset(snapshot_->layout()->exception_stack().begin);
+    if (stack) space_->dirty().add(*stack / kPage);
   }
   if (space_->tables_changed()) [[unlikely]]
     WARMFORK_TRY(space_->rebuild_tables(snapshot_->overrides()));

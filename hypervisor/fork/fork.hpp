@@ -30,10 +30,9 @@ class Fork final : public Guest {
   ~Fork();
 
   /// Lets the fork run on `cpu` from now on. Cheap; the first call after a change of processor begins with the
-  /// snapshot's extended state (x87, SSE, AVX, AVX-512), whatever the fork had in it.
-  void bind(GuestCpu& cpu);
-  /// Takes the fork off its processor: what the guest has written so far is noted. Errors (kHost).
-  [[nodiscard]] Status unbind();
+  /// snapshot's extended state (x87, SSE, AVX, AVX-512), whatever the fork had in it. What the fork has run on before
+  /// must be idle. Errors (kHost): KVM's report of written pages makes no sense.
+  [[nodiscard]] Status bind(GuestCpu& cpu);
   [[nodiscard]] bool bound() const { return cpu_ != nullptr; }
 
   /// Puts the fork back to its snapshot, whatever became of the guest, with a new generation and new random bytes.

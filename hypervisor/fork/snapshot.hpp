@@ -60,9 +60,7 @@ class Snapshot {
   [[nodiscard]] const std::shared_ptr<const Snapshot>& base() const { return base_; }
 
   /// Bytes this snapshot itself holds of the window: its nonzero pages, or for a layer those that differ.
-  [[nodiscard]] std::uint64_t stored_bytes() const {
-    return (base_ ? own_pages_ : nonzero_.count()) * kPage;
-  }
+  [[nodiscard]] std::uint64_t stored_bytes() const { return (base_ ? own_pages_ : nonzero_.count()) * kPage; }
 
  private:
   Snapshot() = default;

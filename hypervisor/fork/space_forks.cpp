@@ -11,8 +11,8 @@ Result<std::unique_ptr<ForkSource>> SpaceForks::create(const kvm::Kvm& kvm, std:
                                                        const ForkOptions& options, std::size_t capacity) {
   std::unique_ptr<SpaceForks> source(new SpaceForks(std::move(snapshot), options));
   source->population_ = choose_population(options.population, options.reset, *source->snapshot_);
-  WARMFORK_TRY_ASSIGN(source->mode_,
-                      choose_reset_mode(options.reset, source->population_, *source->snapshot_, kvm));
+  WARMFORK_TRY_ASSIGN(source->mode_, choose_reset_mode(options.reset, source->population_, *source->snapshot_, kvm));
+  WARMFORK_TRY_ASSIGN(source->capture_, CaptureContext::create(kvm));
   WARMFORK_TRY(source->prepare(kvm, capacity));
   return std::unique_ptr<ForkSource>(std::move(source));
 }
@@ -28,9 +28,8 @@ Status SpaceForks::prepare(const kvm::Kvm& kvm, std::size_t capacity) {
 
   const auto slots = static_cast<std::uint64_t>(std::max(kvm.check_extension(KVM_CAP_NR_MEMSLOTS), 32));
   const std::uint64_t physical = std::uint64_t{1} << std::min<unsigned>(snapshot_->cpu_model().physical_bits, 52);
-  const std::uint64_t most =
-      std::min({slots - kWindowSlot, (kWindowGpa.value - kTablesGpa.value) / tables_stride_,
-                (physical - kWindowGpa.value - x86::kLargePageSize) / window_stride_});
+  const std::uint64_t most = std::min({slots - kWindowSlot, (kWindowGpa.value - kTablesGpa.value) / tables_stride_,
+                                       (physical - kWindowGpa.value - x86::kLargePageSize) / window_stride_});
   if (capacity == 0 || capacity > most) {
     return fail(ErrorKind::kLimit, "{} forks in one VM, this one holds 1 … {} (windows of {} bytes)", capacity, most,
                 layout.window_bytes());
@@ -49,9 +48,10 @@ Status SpaceForks::prepare(const kvm::Kvm& kvm, std::size_t capacity) {
 }
 
 Result<GuestCpu*> SpaceForks::make_cpu() {
-  WARMFORK_TRY_ASSIGN(auto cpu, GuestCpu::create(vm_, snapshot_->cpu_model(), snapshot_->program()->name,
-                                                 static_cast<unsigned>(cpus_.size()),
-                                                 tracking_needs(mode_, *snapshot_).ring_entries));
+  WARMFORK_TRY_ASSIGN(
+      auto cpu, GuestCpu::create(vm_, snapshot_->cpu_model(), snapshot_->program()->name,
+                                 static_cast<unsigned>(cpus_.size()), tracking_needs(mode_, *snapshot_).ring_entries));
+  WARMFORK_TRY(cpu->remember(capture_));
   cpus_.push_back(std::move(cpu));
   return cpus_.back().get();
 }

@@ -34,6 +34,7 @@ class SpaceForks final : public ForkSource {
 
   std::shared_ptr<const Snapshot> snapshot_;
   ForkOptions options_;
+  CaptureContext capture_;
   kvm::VmFd vm_;
   Mapping tables_;
   std::uint64_t tables_stride_ = 0;

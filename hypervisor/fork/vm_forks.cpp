@@ -32,8 +32,8 @@ Result<std::unique_ptr<ForkSource>> VmForks::create(const kvm::Kvm& kvm, std::sh
                                                     const ForkOptions& options) {
   std::unique_ptr<VmForks> source(new VmForks(kvm, std::move(snapshot), options));
   source->population_ = choose_population(options.population, options.reset, *source->snapshot_);
-  WARMFORK_TRY_ASSIGN(source->mode_,
-                      choose_reset_mode(options.reset, source->population_, *source->snapshot_, kvm));
+  WARMFORK_TRY_ASSIGN(source->mode_, choose_reset_mode(options.reset, source->population_, *source->snapshot_, kvm));
+  WARMFORK_TRY_ASSIGN(source->capture_, CaptureContext::create(kvm));
   return std::unique_ptr<ForkSource>(std::move(source));
 }
 
@@ -56,7 +56,8 @@ Result<std::unique_ptr<Fork>> VmForks::make() {
   WARMFORK_TRY(fork->memory().attach_shared(shell->vm));
   WARMFORK_TRY_ASSIGN(shell->cpu, GuestCpu::create(shell->vm, snapshot_->cpu_model(), snapshot_->program()->name, 0,
                                                    needs.ring_entries));
-  fork->bind(*shell->cpu);
+  WARMFORK_TRY(shell->cpu->remember(capture_));
+  WARMFORK_TRY(fork->bind(*shell->cpu));
   return fork;
 }
 

@@ -23,6 +23,7 @@ class VmForks final : public ForkSource {
       : kvm_(kvm), snapshot_(std::move(snapshot)), options_(options) {}
 
   const kvm::Kvm& kvm_;
+  CaptureContext capture_;
   std::shared_ptr<const Snapshot> snapshot_;
   ForkOptions options_;
 };

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace warmfork::kvm {
 namespace {
@@ -122,6 +123,20 @@ Status VcpuFd::set_sregs(const kvm_sregs& sregs) {
   return {};
 }
 
+Result<kvm_sregs2> VcpuFd::sregs2() const {
+  kvm_sregs2 sregs{};
+  if (::ioctl(fd_.get(), KVM_GET_SREGS2, &sregs) != 0) return fail_errno("KVM_GET_SREGS2");
+  return sregs;
+}
+
+Status VcpuFd::set_sregs2(const kvm_sregs2& sregs) {
+  if (::ioctl(fd_.get(), KVM_SET_SREGS2, &sregs) != 0) {
+    return fail_errno("KVM_SET_SREGS2 (cr0 {:#x}, cr3 {:#x}, cr4 {:#x}, efer {:#x}, flags {:#x})", sregs.cr0, sregs.cr3,
+                      sregs.cr4, sregs.efer, sregs.flags);
+  }
+  return {};
+}
+
 Status VcpuFd::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
   CpuidArray array(entries.size());
   array.header()->nent = static_cast<std::uint32_t>(entries.size());
@@ -144,17 +159,25 @@ Status VcpuFd::set_msrs(std::span<const Msr> msrs) {
   return {};
 }
 
-Result<std::vector<Msr>> VcpuFd::msrs(std::span<const std::uint32_t> indices) const {
-  MsrArray array(indices.size());
-  array.header()->nmsrs = static_cast<std::uint32_t>(indices.size());
-  for (std::size_t i = 0; i < indices.size(); ++i) array.entries()[i] = {indices[i], 0, 0};
+Result<std::size_t> VcpuFd::read_msrs(std::span<Msr> msrs) const {
+  MsrArray array(msrs.size());
+  array.header()->nmsrs = static_cast<std::uint32_t>(msrs.size());
+  for (std::size_t i = 0; i < msrs.size(); ++i) array.entries()[i] = {msrs[i].index, 0, 0};
   const int done = ::ioctl(fd_.get(), kGetMsrs, array.header());
-  if (done < 0) return fail_errno("KVM_GET_MSRS ({} registers)", indices.size());
-  if (const auto count = static_cast<std::size_t>(done); count != indices.size()) {
+  if (done < 0) return fail_errno("KVM_GET_MSRS ({} registers)", msrs.size());
+  const auto count = static_cast<std::size_t>(done);
+  for (std::size_t i = 0; i < count; ++i) msrs[i].value = array.entries()[i].data;
+  return count;
+}
+
+Result<std::vector<Msr>> VcpuFd::msrs(std::span<const std::uint32_t> indices) const {
+  std::vector<Msr> values;
+  values.reserve(indices.size());
+  for (const std::uint32_t index : indices) values.push_back({index, 0});
+  WARMFORK_TRY_ASSIGN(const std::size_t count, read_msrs(values));
+  if (count != indices.size()) {
     return fail(ErrorKind::kHost, "KVM_GET_MSRS: register {:#x} cannot be read", indices[count]);
   }
-  std::vector<Msr> values(indices.size());
-  for (std::size_t i = 0; i < indices.size(); ++i) values[i] = {indices[i], array.entries()[i].data};
   return values;
 }
 
@@ -162,7 +185,12 @@ Status VcpuFd::set_xcr0(std::uint64_t value) {
   kvm_xcrs xcrs{};
   xcrs.nr_xcrs = 1;
   xcrs.xcrs[0] = {.xcr = 0, .reserved = 0, .value = value};
-  if (::ioctl(fd_.get(), KVM_SET_XCRS, &xcrs) != 0) return fail_errno("KVM_SET_XCRS (xcr0 {:#x})", value);
+  return set_xcrs(xcrs);
+}
+
+Status VcpuFd::set_xcrs(const kvm_xcrs& xcrs) {
+  if (::ioctl(fd_.get(), KVM_SET_XCRS, &xcrs) != 0)
+    return fail_errno("KVM_SET_XCRS ({} registers, xcr0 {:#x})", xcrs.nr_xcrs, xcrs.xcrs[0].value);
   return {};
 }
 
@@ -176,9 +204,24 @@ Result<std::vector<std::byte>> VcpuFd::xsave(std::size_t size) const {
   if (size < sizeof(kvm_xsave::region)) return fail(ErrorKind::kUsage, "XSAVE area of {} bytes, at least 4096", size);
   std::vector<std::byte> area(size);
   // KVM_GET_XSAVE writes exactly 4096 bytes, KVM_GET_XSAVE2 as many as KVM_CAP_XSAVE2 says.
-  const unsigned long request = size == sizeof(kvm_xsave::region) ? KVM_GET_XSAVE : KVM_GET_XSAVE2;
-  if (::ioctl(fd_.get(), request, area.data()) != 0) return fail_errno("KVM_GET_XSAVE ({} bytes)", size);
+  const bool fits = size == sizeof(kvm_xsave::region);
+  if (::ioctl(fd_.get(), fits ? kGetXsave : kGetXsave2, area.data()) != 0)
+    return fail_errno("{} ({} bytes)", fits ? "KVM_GET_XSAVE" : "KVM_GET_XSAVE2", size);
   return area;
+}
+
+Status VcpuFd::set_xsave(std::span<const std::byte> area) {
+  if (area.size() < sizeof(kvm_xsave::region))
+    return fail(ErrorKind::kUsage, "XSAVE area of {} bytes, at least 4096", area.size());
+  // KVM reads as many bytes as KVM_CAP_XSAVE2 says for this vCPU; there is no KVM_SET_XSAVE2.
+  if (::ioctl(fd_.get(), kSetXsave, area.data()) != 0) {
+    std::uint32_t mxcsr = 0;
+    std::uint64_t components = 0;
+    std::memcpy(&mxcsr, area.subspan(24).data(), sizeof mxcsr);
+    std::memcpy(&components, area.subspan(512).data(), sizeof components);
+    return fail_errno("KVM_SET_XSAVE ({} bytes, XSTATE_BV {:#x}, mxcsr {:#x})", area.size(), components, mxcsr);
+  }
+  return {};
 }
 
 Result<kvm_fpu> VcpuFd::fpu() const {
@@ -199,10 +242,33 @@ Result<kvm_debugregs> VcpuFd::debugregs() const {
   return registers;
 }
 
+Status VcpuFd::set_debugregs(const kvm_debugregs& registers) {
+  if (::ioctl(fd_.get(), KVM_SET_DEBUGREGS, &registers) != 0)
+    return fail_errno("KVM_SET_DEBUGREGS (dr6 {:#x}, dr7 {:#x})", registers.dr6, registers.dr7);
+  return {};
+}
+
 Result<kvm_vcpu_events> VcpuFd::events() const {
   kvm_vcpu_events events{};
   if (::ioctl(fd_.get(), KVM_GET_VCPU_EVENTS, &events) != 0) return fail_errno("KVM_GET_VCPU_EVENTS");
   return events;
+}
+
+Status VcpuFd::set_events(const kvm_vcpu_events& events) {
+  if (::ioctl(fd_.get(), KVM_SET_VCPU_EVENTS, &events) != 0)
+    return fail_errno("KVM_SET_VCPU_EVENTS (flags {:#x})", events.flags);
+  return {};
+}
+
+Result<kvm_mp_state> VcpuFd::mp_state() const {
+  kvm_mp_state state{};
+  if (::ioctl(fd_.get(), KVM_GET_MP_STATE, &state) != 0) return fail_errno("KVM_GET_MP_STATE");
+  return state;
+}
+
+Status VcpuFd::set_mp_state(const kvm_mp_state& state) {
+  if (::ioctl(fd_.get(), KVM_SET_MP_STATE, &state) != 0) return fail_errno("KVM_SET_MP_STATE ({})", state.mp_state);
+  return {};
 }
 
 Status VmFd::set_memory(std::uint32_t slot, std::uint32_t flags, std::uint64_t gpa, std::span<std::byte> host) {

@@ -51,20 +51,32 @@ class VcpuFd {
   [[nodiscard]] Status set_regs(const kvm_regs& regs);
   [[nodiscard]] Result<kvm_sregs> sregs() const;
   [[nodiscard]] Status set_sregs(const kvm_sregs& sregs);
+  /// As sregs(), with PDPTRs and without the bitmap of pending interrupts (KVM_CAP_SREGS2).
+  [[nodiscard]] Result<kvm_sregs2> sregs2() const;
+  [[nodiscard]] Status set_sregs2(const kvm_sregs2& sregs);
   [[nodiscard]] Status set_cpuid(std::span<const kvm_cpuid_entry2> entries);
   [[nodiscard]] Status set_msrs(std::span<const Msr> msrs);
   /// The values of `indices`, in their order. Fails at the first register KVM refuses, naming it.
   [[nodiscard]] Result<std::vector<Msr>> msrs(std::span<const std::uint32_t> indices) const;
+  /// Fills in the values of `msrs` up to the first register KVM refuses; returns how many that are.
+  [[nodiscard]] Result<std::size_t> read_msrs(std::span<Msr> msrs) const;
   [[nodiscard]] Status set_xcr0(std::uint64_t value);
   [[nodiscard]] Result<kvm_xcrs> xcrs() const;
+  [[nodiscard]] Status set_xcrs(const kvm_xcrs& xcrs);
   /// The extended state in XSAVE layout, `size` bytes (from Kvm::xsave_size()).
   [[nodiscard]] Result<std::vector<std::byte>> xsave(std::size_t size) const;
+  /// Loads what xsave() returned, or an area in that layout whose XSTATE_BV has no component outside the vCPU's CPUID.
+  [[nodiscard]] Status set_xsave(std::span<const std::byte> area);
   [[nodiscard]] Result<kvm_fpu> fpu() const;
   [[nodiscard]] Status set_fpu(const kvm_fpu& fpu);
   [[nodiscard]] Result<kvm_debugregs> debugregs() const;
   /// This vCPU's dirty ring of `entries` entries; its VM must have rings of that size.
   [[nodiscard]] Result<DirtyRing> map_dirty_ring(std::size_t entries) const;
+  [[nodiscard]] Status set_debugregs(const kvm_debugregs& registers);
   [[nodiscard]] Result<kvm_vcpu_events> events() const;
+  [[nodiscard]] Status set_events(const kvm_vcpu_events& events);
+  [[nodiscard]] Result<kvm_mp_state> mp_state() const;
+  [[nodiscard]] Status set_mp_state(const kvm_mp_state& state);
 
  private:
   friend class VmFd;

@@ -39,12 +39,33 @@ Result<std::unique_ptr<GuestCpu>> GuestCpu::create(kvm::VmFd& vm, const x86::Cpu
   return guest_cpu;
 }
 
+Result<bool> GuestCpu::take_over(AddressSpace& space) {
+  if (owner_ == &space) return false;
+  if (owner_ != nullptr) {
+    if (!clean_) WARMFORK_TRY(recover());  // of a guest that crashed or was stopped
+    WARMFORK_TRY(collect_dirty(*owner_));
+  }
+  owner_ = &space;
+  segments_stale_ = true;
+  return true;
+}
+
+void GuestCpu::release(const AddressSpace& space) {
+  if (owner_ != &space) return;
+  if (dirty_ring_) dirty_ring_->harvest([](std::uint32_t, std::uint64_t) {});
+  owner_ = nullptr;
+}
+
+Status GuestCpu::remember(const CaptureContext& context) {
+  WARMFORK_TRY_ASSIGN(pristine_, capture(vcpu_, context));
+  return {};
+}
+
 Status GuestCpu::recover() {
-  // An IN or MMIO exit leaves an operation that KVM completes at the next entry: let it, without running the guest.
-  vcpu_.request_immediate_exit();
-  (void)vcpu_.run_raw();
+  (void)watch_->take_stop_reason();  // it was meant for the run that is over
   vcpu_.clear_immediate_exit();
-  (void)watch_->take_stop_reason();
+  if (!pristine_) return fail(ErrorKind::kUsage, "a vCPU without a remembered state cannot be recovered");
+  WARMFORK_TRY(restore(vcpu_, *pristine_));
   segments_stale_ = true;
   clean_ = true;
   return {};
@@ -78,6 +99,9 @@ void GuestCpu::load_registers(const GuestContext& guest, const kvm_regs& regs) {
 }
 
 Result<GuestStop> GuestCpu::go_on(const GuestContext& guest, std::uint64_t timeout_ns) {
+  if (owner_ != &guest.space) [[unlikely]] {
+    return fail(ErrorKind::kUsage, "{}: another guest has this vCPU", guest.name);
+  }
   clean_ = false;
   watch_->arm(timeout_ns);
   auto stop = loop(guest);

@@ -15,6 +15,7 @@
 #include "machine/fault_report.hpp"
 #include "machine/linux/process.hpp"
 #include "machine/vcpu_setup.hpp"
+#include "machine/vcpu_state.hpp"
 #include "machine/watchdog.hpp"
 
 #include <cstdint>
@@ -75,19 +76,21 @@ class GuestCpu {
   /// The report of the fault that ended the last run.
   [[nodiscard]] std::optional<FaultReport> take_fault() { return std::exchange(fault_, std::nullopt); }
 
-  /// Says who runs from now on: if that is not who ran before, the next entry loads all registers but the extended
-  /// state, and true is returned (the caller has that loaded by the pristine entry). `who` is only compared.
-  bool take_over(const void* who) {
-    if (owner_ == who) return false;
-    owner_ = who;
-    segments_stale_ = true;
-    return true;
-  }
+  /// Says whose memory runs from now on: if that is not what ran before, what the former has written is noted in its
+  /// dirty set, the next entry loads all registers but the extended state, and true is returned (the caller has that
+  /// loaded by the pristine entry). Errors (kHost): see collect_dirty().
+  [[nodiscard]] Result<bool> take_over(AddressSpace& space);
+  [[nodiscard]] bool runs(const AddressSpace& space) const { return owner_ == &space; }
+  /// `space` is going away: nothing refers to it any more.
+  void release(const AddressSpace& space);
   /// The next entry loads all registers, whoever runs: a reset guest must not see what it had in them.
   void reload() { segments_stale_ = true; }
   /// False once a run has ended in another way than a vmcall's return: state may be left that no entry overwrites.
   [[nodiscard]] bool clean() const { return clean_; }
-  /// Puts the vCPU back to what create() made of it, by ioctls: after a run that was not clean().
+  /// Remembers the vCPU's state as it is now for recover(); before the first run.
+  [[nodiscard]] Status remember(const CaptureContext& context);
+  /// Puts the vCPU back to what remember() saw, by ioctls: after a run that was not clean(), and before the guest's
+  /// memory is restored, because KVM may still have to finish what the guest began.
   [[nodiscard]] Status recover();
 
   /// Adds the pages that KVM has reported as written since the last time to the dirty set of `space`, the only one that
@@ -121,7 +124,8 @@ class GuestCpu {
   kvm_sregs user_sregs_{};      // segments of every entry at CPL 3, but for FS, GS and the page tables
   bool segments_stale_ = true;  // the vCPU's segments may be others: load them at the next entry
   bool clean_ = true;
-  const void* owner_ = nullptr;
+  std::optional<VcpuState> pristine_;
+  AddressSpace* owner_ = nullptr;
   MachineCounters counters_;
   std::optional<FaultReport> fault_;
 };

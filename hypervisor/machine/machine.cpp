@@ -55,6 +55,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
   WARMFORK_TRY(machine->space_->attach_window(*machine->vm_, 0));
   WARMFORK_TRY_ASSIGN(machine->own_cpu_, GuestCpu::create(*machine->vm_, machine->cpu_model_, name));
   machine->cpu_ = machine->own_cpu_.get();
+  WARMFORK_TRY(machine->cpu_->take_over(*machine->space_));
 
   if (config.process.arguments.empty()) config.process.arguments.emplace_back(name);
   if (config.io == nullptr) {

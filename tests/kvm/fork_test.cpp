@@ -53,12 +53,12 @@ class ForkTestBase : public test::MachineTest {
     auto made = source_->make();
     EXPECT_TRUE(made) << made.error().message;
     if (!made) return nullptr;
-    if (cpu_ != nullptr) (*made)->bind(*cpu_);
+    if (cpu_ != nullptr) EXPECT_TRUE((*made)->bind(*cpu_));
     return std::move(*made);
   }
   Result<std::uint64_t> try_call(Guest& guest, const char* name, std::initializer_list<std::uint64_t> arguments = {},
                                  std::uint64_t timeout_ns = kTimeout) {
-    if (cpu_ != nullptr && &guest != master_.get()) static_cast<Fork&>(guest).bind(*cpu_);
+    if (cpu_ != nullptr && &guest != master_.get()) EXPECT_TRUE(static_cast<Fork&>(guest).bind(*cpu_));
     const auto function = guest.find_vmcall(name);
     EXPECT_TRUE(function) << function.error().message;
     return guest.call(*function, std::vector<std::uint64_t>(arguments), {.timeout_ns = timeout_ns});
@@ -69,7 +69,7 @@ class ForkTestBase : public test::MachineTest {
     return result.value_or(0);
   }
   void reset(Fork& fork) {
-    if (cpu_ != nullptr) fork.bind(*cpu_);
+    if (cpu_ != nullptr) ASSERT_TRUE(fork.bind(*cpu_));
     const Status done = fork.reset();
     ASSERT_TRUE(done) << done.error().message;
   }
@@ -271,8 +271,8 @@ TEST_F(ForkTest, AGuestThatIsNotReadyHasNoSnapshot) {
 TEST_F(ForkTest, CowRemapNeedsAPrivateMapping) {
   make_master();
   take();
-  const auto refused = make_fork_source(
-      system(), snapshot_, {.population = Population::kCopy, .reset = ResetMode::kCowRemap}, 1);
+  const auto refused =
+      make_fork_source(system(), snapshot_, {.population = Population::kCopy, .reset = ResetMode::kCowRemap}, 1);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message, HasSubstr("cow_remap needs"));
 }
