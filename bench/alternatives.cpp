@@ -26,8 +26,6 @@
 extern "C" const unsigned char warmfork_bench_server_begin[];
 extern "C" const unsigned char warmfork_bench_server_end[];
 
-extern char** environ;
-
 namespace warmfork::bench {
 namespace {
 
@@ -301,8 +299,8 @@ struct Contender {
   std::unique_ptr<Alternative> alternative;
   const ProcessFork* fork;  // if that is what it is
   std::uint64_t requests = 0;
-  Histogram ticks{};
-  Histogram in_place{};  // as the zygote measures it
+  Histogram ticks;
+  Histogram in_place;  // as the zygote measures it
 };
 
 Status ask(Contender& contender, std::uint64_t count, const AlternativeOptions& options, bool record) {

@@ -45,10 +45,10 @@
 namespace warmfork::bench {
 
 struct AlternativeOptions {
-  std::uint64_t window_bytes = 256 << 10;   // a multiple of the page size
-  std::uint64_t dirty_pages = 8;            // by each request; at most the pages of the window
-  int cpu = -1;                             // the server is pinned here; -1: not pinned
-  std::optional<std::uint64_t> crash_on{};  // the process that serves a request with this argument crashes
+  std::uint64_t window_bytes = 256 << 10;  // a multiple of the page size
+  std::uint64_t dirty_pages = 8;           // by each request; at most the pages of the window
+  int cpu = -1;                            // the server is pinned here; -1: not pinned
+  std::optional<std::uint64_t> crash_on;   // the process that serves a request with this argument crashes
 };
 
 /// A warm server process: starts it, notices its end, kills it. What the alternatives have in common.

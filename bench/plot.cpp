@@ -16,8 +16,6 @@
 #include <string_view>
 #include <utility>
 
-extern char** environ;
-
 namespace warmfork::bench {
 namespace {
 

@@ -17,8 +17,9 @@ namespace warmfork::bench {
 struct PlotPoint {
   double x = 0;
   double y = 0;
-  std::optional<double> low{};  // together the ends of an error bar; one alone ends at y
-  std::optional<double> high{};
+  // Together the ends of an error bar; one alone ends at y. Initialised, so that {x, y} is a point.
+  std::optional<double> low = std::nullopt;
+  std::optional<double> high = std::nullopt;
 };
 
 struct PlotSeries {

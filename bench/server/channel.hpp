@@ -12,7 +12,8 @@ namespace warmfork::bench {
 
 enum class ServerMode : uint32_t { kFork, kPipe, kFutex };
 
-struct Channel {
+// Each side's words have cache lines of their own.
+struct Channel {  // NOLINT(clang-analyzer-optin.performance.Padding)
   // Written before the server starts.
   ServerMode mode;
   int32_t parent;  // process id of the requester
