@@ -1,4 +1,5 @@
-// The floor of a vmcall, measured beside whatever is compared with it: a guest that does nothing but exit.
+// Floors that are measured beside whatever is compared with them: of a vmcall, a guest that does nothing but exit; of a
+// call to another CPU, a cache line that travels there and back.
 #pragma once
 
 #include "base/histogram.hpp"
@@ -6,6 +7,7 @@
 #include "machine/raw_guest.hpp"
 #include "warmfork/abi/layout.h"
 
+#include <cstdint>
 #include <memory>
 
 namespace warmfork::bench {
@@ -45,5 +47,9 @@ class FloorProbe {
   FloorProbe() = default;
   std::unique_ptr<RawGuest> guest_;
 };
+
+/// A value travels to the cache of `other_cpu`, which must not be the caller's, and back: `round_trips` times. Between
+/// calls nothing runs there.
+[[nodiscard]] Status ping_pong(int other_cpu, std::uint64_t round_trips, Histogram& ticks);
 
 }  // namespace warmfork::bench

@@ -58,6 +58,32 @@ TEST_F(BenchTest, WritesEveryFigureWithItsDistributionAndFloor) {
   EXPECT_EQ(figures["lifecycle/vmcall/warm"].at("counters").at("kvm_run_per_call").get<double>(), 1.0);
 }
 
+TEST_F(BenchTest, AlternativesSayWhereTheirServersRan) {
+  const Ended ended = run_cli({"bench", "alternatives", "--quick", "--json", "-"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  std::map<std::string, json> figures;
+  const json result = json::parse(ended.out);
+  for (const json& figure : result.at("results")) {
+    EXPECT_TRUE(figures.emplace(figure.at("name"), figure).second) << "twice: " << figure.at("name");
+  }
+  const bool two_cpus = figures.contains("floors/cacheline_pingpong");
+  for (const std::string name : {"process_fork", "process_fork/in_place", "process_pipe", "process_futex"}) {
+    const json& figure = figures["alternatives/" + name];
+    SCOPED_TRACE(name);
+    ASSERT_TRUE(figure.is_object());
+    EXPECT_GT(figure.at("p50").get<double>(), 0);
+    EXPECT_EQ(figure.at("params").at("window_bytes").get<double>(), 256 << 10);
+    EXPECT_EQ(figure.at("params").at("dirty_pages").get<double>(), 8);
+    EXPECT_EQ(figure.at("params").at("same_cpu").get<double>(), two_cpus ? 0 : 1);
+    EXPECT_GE(figure.at("counters").at("server_resident_pages").get<double>(), 64) << "its window is warm";
+    EXPECT_EQ(figure.at("floor").is_null(), !two_cpus || name != "process_futex");
+  }
+  EXPECT_LE(figures["alternatives/process_fork/in_place"].at("p50"), figures["alternatives/process_fork"].at("p50"));
+  for (const char* name : {"process_fork/same_cpu", "process_pipe/same_cpu", "process_futex/same_cpu"}) {
+    EXPECT_EQ(figures.contains(std::string("alternatives/") + name), two_cpus) << name;
+  }
+}
+
 TEST_F(BenchTest, JsonToStandardOutputIsNothingElse) {
   const Ended ended = run_cli({"bench", "lifecycle", "--quick", "--json", "-"});
   ASSERT_EQ(ended.code, 0) << ended.err;
