@@ -167,6 +167,28 @@ TEST_F(Scribble, RestoreCleansEveryRegister) {
   }
 }
 
+// The state before the first run has every component initial; putting that back must reach the processor, MXCSR
+// included, and not only what KVM shows.
+TEST_F(Scribble, RestoreOfAStateThatNeverRanIsComplete) {
+  const auto machine = make("probe_scribble");
+  ASSERT_NE(machine, nullptr);
+  const VcpuState fresh = captured(*machine);
+  ASSERT_TRUE(machine->boot({.timeout_ns = kTimeout}));
+  const StateReport clean = reported(*machine);
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    ASSERT_TRUE(ScribbleGuest(*machine).registers(seed, options_));
+    const auto restored = restore(machine->vcpu(), fresh);
+    ASSERT_TRUE(restored) << restored.error().message;
+    const StateReport after = reported(*machine);
+    EXPECT_EQ(after.mxcsr, 0x1f80u);
+    // The program's thread pointer and what its start has left in the vector registers are not in that state.
+    for (const char* name : {"fxsave x87", "fxsave mxcsr", "fxsave st0", "fxsave st7", "fxsave xmm15", "fs", "gs"}) {
+      EXPECT_THAT(differences(clean, after), ::testing::Not(Contains(name)));
+    }
+    for (std::size_t i = 160; i < 416; ++i) EXPECT_EQ(after.fxsave[i], 0) << "byte " << i;
+  }
+}
+
 // Segment registers a guest loads reach neither the host's thread nor the next guest on it.
 TEST_F(Scribble, SelectorsStayWithTheirGuest) {
   const auto machine = ready();

@@ -25,7 +25,8 @@ struct Range {
 };
 inline constexpr std::size_t kMaxRanges = 16;
 
-/// What a call finds at its first instruction; 64-byte aligned in memory.
+/// What a call finds at its first instruction; 64-byte aligned in memory. QEMU's emulated processor keeps FIP and FDP
+/// in no save area and never resets them: FNSTENV shows there what any program of that machine has left.
 struct StateReport {
   std::uint64_t gprs[16];  // rax rbx rcx rdx rsi rdi rbp rsp r8 … r15
   std::uint64_t rflags;
