@@ -2,11 +2,14 @@
 
 #include "kvm/ioctl_numbers.hpp"
 
+#include <asm/prctl.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstring>
 
 namespace warmfork::kvm {
@@ -49,6 +52,56 @@ constexpr std::array kRequired{
 
 constexpr int kNeededSyncRegs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 
+// Gives this thread the segment registers of a 64-bit Linux program back: all null, with the bases they have.
+//
+// kvm-pvm runs CPL 3 on the processor itself and does not switch DS, ES, FS and GS: what a guest loads there stays in
+// the thread behind KVM_RUN, in no register of the vCPU, and the next guest on this thread finds it. Hardware
+// virtualisation switches them; nothing is left to do there.
+[[gnu::noinline, gnu::cold]] void drop_selectors() {
+  // By system call, as not every kernel lets a program use RDFSBASE, and not by the library, which uses thread-local
+  // storage.
+  const auto system_call = [](std::uint64_t number, std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d)
+                               __attribute__((always_inline)) {
+                                 // SAFETY: the kernel's calling convention; these calls cannot fail with these
+                                 // arguments.
+                                 asm volatile(
+                                     "movq %[d], %%r10\n"
+                                     "syscall"
+                                     : "+a"(number)
+                                     : "D"(a), "S"(b), "d"(c), [d] "r"(d)
+                                     : "rcx", "r10", "r11", "memory");
+                               };
+  // Loading FS clears its base on most processors: no signal handler may run until it is back.
+  std::uint64_t all_signals = ~std::uint64_t{0};
+  std::uint64_t old_signals = 0;
+  std::uint64_t fs_base = 0;
+  std::uint64_t gs_base = 0;
+  system_call(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<std::uintptr_t>(&all_signals),
+              reinterpret_cast<std::uintptr_t>(&old_signals), sizeof all_signals);
+  system_call(SYS_arch_prctl, ARCH_GET_FS, reinterpret_cast<std::uintptr_t>(&fs_base), 0, 0);
+  system_call(SYS_arch_prctl, ARCH_GET_GS, reinterpret_cast<std::uintptr_t>(&gs_base), 0, 0);
+  // SAFETY: null selectors are what a 64-bit program has. FS's base is set in the same piece of assembly, so that no
+  // sanitizer's code comes between.
+  std::uint64_t number = SYS_arch_prctl;
+  asm volatile("mov %k[null], %%ds\n mov %k[null], %%es\n mov %k[null], %%gs\n mov %k[null], %%fs\n syscall"
+               : "+a"(number)
+               : "D"(ARCH_SET_FS), "S"(fs_base), [null] "r"(std::uint64_t{0})
+               : "rcx", "r11", "memory");
+  system_call(SYS_arch_prctl, ARCH_SET_GS, gs_base, 0, 0);
+  system_call(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<std::uintptr_t>(&old_signals), 0, sizeof old_signals);
+}
+
+// Four register moves while there is nothing to do.
+void drop_guest_selectors() {
+  std::uint32_t ds = 0;
+  std::uint32_t es = 0;
+  std::uint32_t fs = 0;
+  std::uint32_t gs = 0;
+  asm volatile("mov %%ds, %0\n mov %%es, %1\n mov %%fs, %2\n mov %%gs, %3" : "=r"(ds), "=r"(es), "=r"(fs), "=r"(gs));
+  if ((ds | es | fs | gs) != 0) [[unlikely]]
+    drop_selectors();
+}
+
 Failure open_error(const std::string& path) {
   switch (errno) {
     case ENOENT:
@@ -86,7 +139,11 @@ VcpuFd::VcpuFd(UniqueFd fd, Mapping mapping) : fd_(std::move(fd)), mapping_(std:
   run_ = reinterpret_cast<kvm_run*>(mapping_.data());
 }
 
-int VcpuFd::run_raw() { return ::ioctl(fd_.get(), KVM_RUN, 0) == 0 ? 0 : errno; }
+int VcpuFd::run_raw() {
+  const int error = ::ioctl(fd_.get(), KVM_RUN, 0) == 0 ? 0 : errno;
+  drop_guest_selectors();
+  return error;
+}
 
 Result<VcpuExit> VcpuFd::run() {
   const int error = run_raw();

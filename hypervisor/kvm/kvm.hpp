@@ -35,7 +35,8 @@ class VcpuFd {
   /// Runs the guest until it exits. An interrupted KVM_RUN (signal or immediate exit) is ExitInterrupted, not an error.
   [[nodiscard]] Result<VcpuExit> run();
 
-  /// KVM_RUN without decoding: 0 or errno. For the hot path, which looks at kvm_run itself.
+  /// KVM_RUN without decoding: 0 or errno. For the hot path, which looks at kvm_run itself. Selectors that the guest
+  /// has left in the thread's segment registers (kvm-pvm does not switch them) are gone when it returns.
   [[nodiscard]] int run_raw();
 
   /// The structure shared with KVM: synced registers, exit reason, immediate_exit.

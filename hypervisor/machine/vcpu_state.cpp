@@ -407,6 +407,20 @@ Status restore_msrs(kvm::VcpuFd& vcpu, std::span<const MsrValue> wanted) {
   return writes.empty() ? Status{} : vcpu.set_msrs(writes);
 }
 
+// What to give to KVM_SET_XSAVE for `area`. If neither SSE nor AVX is in use in it, KVM takes no MXCSR from it and
+// keeps the last one. A kernel with XSAVES does not load that; one without (SVM under QEMU) does, because XRSTOR of the
+// standard format loads MXCSR whatever XSTATE_BV says (Intel SDM vol. 1, 13.8.1), while KVM_GET_XSAVE goes on showing
+// 0x1f80. Hence SSE is always in use here, with the registers' initial value.
+std::vector<std::byte> with_mxcsr(std::span<const std::byte> area, std::span<const XsaveComponent> layout) {
+  constexpr std::uint64_t kSse = 2;
+  const std::uint64_t in_use = xstate_bv(area);
+  if ((in_use & kSse) != 0) return {area.begin(), area.end()};
+  std::vector<std::byte> complete = normalise(area, layout);
+  const std::uint64_t with_sse = in_use | kSse;
+  std::memcpy(&complete[kXstateBv], &with_sse, sizeof with_sse);
+  return complete;
+}
+
 }  // namespace
 
 bool is_clock_msr(std::uint32_t index) {
@@ -481,7 +495,8 @@ Status restore(kvm::VcpuFd& vcpu, const VcpuState& state) {
   }
   WARMFORK_TRY(vcpu.set_regs(state.regs));  // discards pending exceptions
   WARMFORK_TRY(vcpu.set_xcrs(state.xcrs));
-  WARMFORK_TRY(vcpu.set_xsave(state.xsave));
+  if (state.xsave.size() < kHeaderEnd) return fail(ErrorKind::kUsage, "XSAVE area of {} bytes", state.xsave.size());
+  WARMFORK_TRY(vcpu.set_xsave(with_mxcsr(state.xsave, state.xsave_layout)));
   WARMFORK_TRY(vcpu.set_debugregs(state.debugregs));
   WARMFORK_TRY(restore_msrs(vcpu, state.msrs));
   return vcpu.set_events(state.events);

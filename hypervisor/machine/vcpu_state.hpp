@@ -87,8 +87,8 @@ struct VcpuState {
 [[nodiscard]] Status finish_exit(kvm::VcpuFd& vcpu);
 
 /// finish_exit(), then puts everything back but clocks (the guest's time goes on) and what already is as it was:
-/// registers KVM refuses to have written at all (0x4b564d06 on some) are only touched when they differ. Errors name
-/// what was refused.
+/// registers KVM refuses to have written at all (0x4b564d06) are only touched when they differ. SSE is in use
+/// afterwards (XSTATE_BV), because MXCSR cannot be set otherwise. Errors name what was refused.
 [[nodiscard]] Status restore(kvm::VcpuFd& vcpu, const VcpuState& state);
 
 /// What compare() looks at besides.
