@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace warmfork {
@@ -42,20 +43,24 @@ Result<std::shared_ptr<Snapshot>> Snapshot::begin(const kvm::Kvm&, Guest& guest,
 }
 
 Status Snapshot::store_state(const kvm::Kvm& kvm, kvm::VcpuFd& vcpu, std::span<std::byte> window) const {
-  // XSAVE area (Intel SDM vol. 1, 13.4): the header's first word says which components follow.
-  constexpr std::size_t kHeader = 512;
-  if (cpu_model_.xcr0 == 0) return fail(ErrorKind::kUnsupported, "forks need a processor with XSAVE");
-  if (cpu_model_.xsave_size > WARMFORK_FORK_XSTATE_SIZE || cpu_model_.xsave_size < kHeader + 64) {
-    return fail(ErrorKind::kUnsupported, "extended state of {} bytes, the fork page has room for {}",
-                cpu_model_.xsave_size, WARMFORK_FORK_XSTATE_SIZE);
+  // Between two calls a program's extended state is the x87 control word and MXCSR; all other registers belong to
+  // whoever calls (System V AMD64 ABI, 3.2.1 and 3.2.3). So the pristine area holds these two, and says that everything
+  // else is in its initial configuration: XRSTOR then clears it, whatever states this processor has (Intel SDM vol. 1,
+  // 13.4 and 13.8).
+  constexpr std::size_t kControlWord = 0;
+  constexpr std::size_t kMxcsr = 24;
+  constexpr std::size_t kStateBv = 512;
+  constexpr std::size_t kAreaSize = 576;
+  constexpr std::uint64_t kX87 = 1;
+  WARMFORK_TRY_ASSIGN(const std::vector<std::byte> state, vcpu.xsave(kvm.xsave_size()));
+  std::uint64_t used = 0;
+  std::memcpy(&used, &state[kStateBv], sizeof used);
+  std::array<std::byte, kAreaSize> area{};
+  std::memcpy(&area[kMxcsr], &state[kMxcsr], 4);
+  if ((used & kX87) != 0) {
+    std::memcpy(&area[kControlWord], &state[kControlWord], 2);
+    std::memcpy(&area[kStateBv], &kX87, sizeof kX87);
   }
-  WARMFORK_TRY_ASSIGN(std::vector<std::byte> area, vcpu.xsave(kvm.xsave_size()));
-  area.resize(cpu_model_.xsave_size);
-  std::uint64_t components = 0;
-  std::memcpy(&components, &area[kHeader], sizeof components);
-  components &= cpu_model_.xcr0;  // XRSTOR refuses what XCR0 does not enable
-  std::fill_n(area.begin() + kHeader, 64, std::byte{0});
-  std::memcpy(&area[kHeader], &components, sizeof components);
   const std::uint64_t offset = *layout_->window_offset(Gva{WARMFORK_FORK_PAGE});
   const auto page = window.subspan(offset, kPage);
   std::ranges::fill(page, std::byte{0});  // generation 0, no random bytes: every fork gets its own

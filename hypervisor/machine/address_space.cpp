@@ -137,15 +137,6 @@ void AddressSpace::set_fork_info(const ForkInfo& info) {
   std::memcpy(regions_.window.subspan(offset, sizeof info).data(), &info, sizeof info);
 }
 
-Status AddressSpace::set_pristine_state(std::span<const std::byte> xsave) {
-  if (xsave.size() > WARMFORK_FORK_XSTATE_SIZE) {
-    return fail(ErrorKind::kLimit, "extended state of {} bytes, at most {}", xsave.size(), WARMFORK_FORK_XSTATE_SIZE);
-  }
-  const std::uint64_t offset = *layout_->window_offset(Gva{WARMFORK_FORK_PAGE});
-  std::ranges::copy(xsave, regions_.window.subspan(offset, xsave.size()).begin());
-  return {};
-}
-
 Status AddressSpace::forget(Gva address, std::uint64_t size) {
   for (const GuestLayout::Piece& piece : layout_->pieces()) {
     if (!piece.in_window) continue;

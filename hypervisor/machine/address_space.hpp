@@ -95,10 +95,8 @@ class AddressSpace {
   /// Reads what the processor pushed on the exception stack: `count` 64-bit words below its top.
   [[nodiscard]] Result<std::vector<std::uint64_t>> exception_frame(std::size_t count) const;
 
-  /// The two parts of the fork page, which the guest can only read. They are not part of what a reset restores.
+  /// What a guest can only read about itself; not part of what a reset restores.
   void set_fork_info(const ForkInfo& info);
-  /// Errors: the state does not fit (kLimit).
-  [[nodiscard]] Status set_pristine_state(std::span<const std::byte> xsave);
 
   [[nodiscard]] std::string describe(Gva address) const { return layout_->describe(address); }
   [[nodiscard]] std::optional<x86::PageTables::Translation> translate(Gva address) const {
