@@ -1,5 +1,6 @@
 #include "base/tsc_clock.hpp"
 #include "bench/floor_probe.hpp"
+#include "bench/forks.hpp"
 #include "bench/suites.hpp"
 #include "machine/machine.hpp"
 
@@ -116,6 +117,7 @@ SuiteResult run_lifecycle(const SuiteOptions& options) {
   call.counters["ratio_to_floor_p99"] = exit_floor.p99 > 0 ? call.p99 / exit_floor.p99 : 0;
   figures.push_back(std::move(exit_floor));
   figures.push_back(std::move(vm_floor));
+  WARMFORK_TRY(measure_forks(options, figures));
   return figures;
 }
 

@@ -89,6 +89,7 @@ std::string to_json(const Context& context, const std::vector<Figure>& figures) 
     entry["ratio_to_floor_p50"] =
         figure.ratio_to_floor_p50 ? nlohmann::ordered_json(*figure.ratio_to_floor_p50) : nullptr;
     entry["params"] = nlohmann::ordered_json(figure.params);
+    for (const auto& [name, value] : figure.labels) entry["params"][name] = value;
     entry["counters"] = nlohmann::ordered_json(figure.counters);
     file["results"].push_back(std::move(entry));
   }
@@ -114,9 +115,18 @@ std::string format_value(double value, const std::string& unit) {
   return fmt::format("{:.4g} {}", value, unit);
 }
 
+std::string full_name(const Figure& figure) {
+  std::string name = figure.name;
+  for (const auto& [key, value] : figure.labels) name += fmt::format(" {}", value);
+  if (const auto pages = figure.params.find("dirty_pages"); pages != figure.params.end()) {
+    name += fmt::format(" {} dirty", pages->second);
+  }
+  return name;
+}
+
 std::string to_table(const std::vector<Figure>& figures) {
   std::size_t width = 6;
-  for (const Figure& figure : figures) width = std::max(width, figure.name.size());
+  for (const Figure& figure : figures) width = std::max(width, full_name(figure).size());
   std::string text = fmt::format("{:<{}}  {:>16} {:>16} {:>16} {:>16}  {}\n", "figure", width, "p50", "p99", "p99.9",
                                  "max", "of its floor (p50)");
   for (const Figure& figure : figures) {
@@ -126,7 +136,7 @@ std::string to_table(const std::vector<Figure>& figures) {
       const std::size_t columns = shown.size() - (shown.find("µ") != std::string::npos ? 1 : 0);
       return std::string(columns < 16 ? 16 - columns : 0, ' ') + shown;
     };
-    text += fmt::format("{:<{}}  {} {} {} {}", figure.name, width, cell(figure.p50), cell(figure.p99),
+    text += fmt::format("{:<{}}  {} {} {} {}", full_name(figure), width, cell(figure.p50), cell(figure.p99),
                         cell(figure.p999), cell(figure.max));
     if (figure.ratio_to_floor_p50) text += fmt::format("  {:.3f} x {}", *figure.ratio_to_floor_p50, *figure.floor);
     text += "\n";

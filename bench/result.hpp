@@ -23,6 +23,7 @@ struct Figure {
   std::optional<std::string> floor;  // name of the figure that is its physical floor
   std::optional<double> ratio_to_floor_p50;
   std::map<std::string, double> params;
+  std::map<std::string, std::string> labels;  // params whose values are words; in the result file they are params too
   std::map<std::string, double> counters;
 };
 
@@ -54,6 +55,9 @@ struct Context {
 
 /// A table for people: name, p50, p99, p99.9, max, and the ratio to the floor.
 [[nodiscard]] std::string to_table(const std::vector<Figure>& figures);
+
+/// The name with what tells it from others of that name: "lifecycle/reset/auto 8 dirty".
+[[nodiscard]] std::string full_name(const Figure& figure);
 
 /// "26.1 µs", "1.43 G instr/s": a value with a unit people read.
 [[nodiscard]] std::string format_value(double value, const std::string& unit);

@@ -54,7 +54,7 @@ Status Mapping::make_read_only() const {
   return {};
 }
 
-void Mapping::populate() const { ::madvise(data_, size_, MADV_POPULATE_WRITE); }
+void populate_pages(std::span<std::byte> pages) { ::madvise(pages.data(), pages.size(), MADV_POPULATE_WRITE); }
 
 Result<Mapping> Mapping::shared(int fd, std::size_t size, std::int64_t offset) {
   // SAFETY: a fresh mapping of a descriptor the caller owns.

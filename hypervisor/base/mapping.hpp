@@ -10,6 +10,10 @@
 
 namespace warmfork {
 
+/// Makes whole pages present and writable at once, which is cheaper than one fault each. A hint: a kernel without
+/// MADV_POPULATE_WRITE (before 5.14) leaves it to the faults.
+void populate_pages(std::span<std::byte> pages);
+
 class Mapping {
  public:
   Mapping() = default;
@@ -34,9 +38,8 @@ class Mapping {
   /// Takes the right to write away from the whole mapping.
   [[nodiscard]] Status make_read_only() const;
 
-  /// Makes all pages present at once, which is cheaper than one fault each. A hint: a kernel without
-  /// MADV_POPULATE_WRITE (before 5.14) leaves it to the faults.
-  void populate() const;
+  /// Makes all pages present and writable at once.
+  void populate() const { populate_pages(bytes()); }
 
   [[nodiscard]] std::byte* data() const { return data_; }
   [[nodiscard]] std::size_t size() const { return size_; }

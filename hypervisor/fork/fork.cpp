@@ -2,6 +2,7 @@
 
 #include "base/entropy.hpp"
 #include "base/resident_pages.hpp"
+#include "base/tsc_clock.hpp"
 #include "fork/page_copy.hpp"
 #include "fork/space_forks.hpp"
 #include "fork/vm_forks.hpp"
@@ -43,20 +44,31 @@ Status Fork::make_window(Population population) {
   const std::size_t skew = large ? layout.window_skew() : 0;
   const std::size_t alignment = large ? x86::kLargePageSize : kPage;
   population_ = population;
-  const PageSet& pages = population == Population::kCow ? snapshot_->delta() : snapshot_->nonzero();
   if (population == Population::kCow) {
     WARMFORK_TRY_ASSIGN(window_, Mapping::private_file(snapshot_->window_fd(), frozen.size(), skew, alignment));
   } else {
     WARMFORK_TRY_ASSIGN(window_, Mapping::anonymous(skew + frozen.size(), alignment));
   }
-  std::byte* const to = window_.data() + skew;
-  pages.for_each_run([&](std::size_t first, std::size_t count) {
-    std::memcpy(to + first * kPage, frozen.data() + first * kPage, count * kPage);
-  });
+  if (population != Population::kCow) {
+    // The pages about to be written appear at once, which is cheaper than one fault each.
+    snapshot_->nonzero().for_each_run([&](std::size_t first, std::size_t count) {
+      populate_pages(window_.bytes().subspan(skew + first * kPage, count * kPage));
+    });
+  }
   return {};
 }
 
+void Fork::fill_window() {
+  const PageSet& pages = population_ == Population::kCow ? snapshot_->delta() : snapshot_->nonzero();
+  std::byte* const to = space_->window().data();
+  const std::byte* const from = snapshot_->window().data();
+  pages.for_each_run([&](std::size_t first, std::size_t count) {
+    std::memcpy(to + first * kPage, from + first * kPage, count * kPage);
+  });
+}
+
 Status Fork::settle(Home home, Population population, ResetMode mode) {
+  const std::uint64_t begin = tsc_now();
   WARMFORK_TRY(make_window(population));
   const std::size_t bytes = snapshot_->window().size();
   const GuestRegions regions{.image = snapshot_->image(),
@@ -73,7 +85,11 @@ Status Fork::settle(Home home, Population population, ResetMode mode) {
   if (options_.heap_limit_bytes != 0) process_->limit_heap(options_.heap_limit_bytes);
   strategy_ = make_reset_strategy(mode, options_.reset == ResetMode::kAuto, {*snapshot_, *space_, *home.vm});
   home_ = std::move(home);
-  return begin_life();
+  const std::uint64_t prepared = tsc_now_ordered();
+  fill_window();
+  WARMFORK_TRY(begin_life());
+  times_ = {.prepare_ticks = prepared - begin, .fill_ticks = tsc_now_ordered() - prepared};
+  return {};
 }
 
 Status Fork::begin_life() {

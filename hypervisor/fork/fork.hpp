@@ -49,6 +49,12 @@ class Fork final : public Guest {
   [[nodiscard]] Population population() const { return population_; }
   [[nodiscard]] const ResetStrategy& strategy() const { return *strategy_; }
   [[nodiscard]] const ResetStats& reset_stats() const { return stats_; }
+  /// Where the time of making the fork went.
+  struct Times {
+    std::uint64_t prepare_ticks = 0;  // address space, page faults of the window, KVM slot, page tables
+    std::uint64_t fill_ticks = 0;     // the snapshot's bytes, random bytes, books
+  };
+  [[nodiscard]] const Times& times() const { return times_; }
   /// Host memory that is this fork's alone: private pages of the window, page tables. Counts pages, so not for hot
   /// paths.
   [[nodiscard]] Result<std::uint64_t> private_bytes() const;
@@ -70,6 +76,7 @@ class Fork final : public Guest {
   /// Makes the window and the page tables. `mode` is chosen, `population` is not kAuto.
   [[nodiscard]] Status settle(Home home, Population population, ResetMode mode);
   [[nodiscard]] Status make_window(Population population);
+  void fill_window();
   /// Everything but memory is as in the snapshot again.
   [[nodiscard]] Status begin_life();
 
@@ -81,6 +88,7 @@ class Fork final : public Guest {
   std::unique_ptr<ResetStrategy> strategy_;
   ResetStats stats_;
   std::uint64_t generation_ = 0;
+  Times times_;
 };
 
 /// Makes forks of one kind from one snapshot. Forks must be gone before their source.

@@ -1,0 +1,232 @@
+// Forks, resets and requests: lifecycle/fork/…, lifecycle/reset/…, lifecycle/request/…, scaling and density.
+#include "bench/forks.hpp"
+
+#include "base/mapping.hpp"
+#include "base/tsc_clock.hpp"
+#include "bench/floor_probe.hpp"
+#include "bench/fork_fixture.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <thread>
+
+namespace warmfork::bench {
+namespace {
+
+constexpr WindowShape kSmall{.window_bytes = 256 << 10, .block_pages = 32};
+constexpr WindowShape kLarge{.window_bytes = std::uint64_t{8} << 20, .block_pages = 1024};
+constexpr int kPerRound = 20;
+
+Figure figure_of(std::string name, const Histogram& ticks, const WindowShape& shape) {
+  Figure figure = from_ticks(std::move(name), ticks);
+  figure.params["window_bytes"] = static_cast<double>(shape.window_bytes);
+  return figure;
+}
+
+// --- Resets: every mode beside the others
+// -----------------------------------------------------------------------------
+
+struct Contender {
+  ResetMode mode;
+  std::unique_ptr<ForkSource> source;
+  std::unique_ptr<Fork> fork;
+  Histogram reset, request;
+  ResetStats before;
+};
+
+Result<std::unique_ptr<Fork>> make_bound(ForkSource& source) {
+  WARMFORK_TRY_ASSIGN(std::unique_ptr<Fork> fork, source.make());
+  WARMFORK_TRY_ASSIGN(GuestCpu * cpu, source.make_cpu());
+  if (cpu != nullptr) WARMFORK_TRY(fork->bind(*cpu));
+  return fork;
+}
+
+// One request as its user counts it: the call, and the fork pristine again.
+Status request_and_reset(const ForkFixture& fixture, Contender& contender, std::uint64_t argument, std::uint64_t pages,
+                         bool record) {
+  const std::uint64_t begin = tsc_now();
+  WARMFORK_TRY(fixture.request(*contender.fork, argument, pages));
+  const std::uint64_t answered = tsc_now_ordered();
+  WARMFORK_TRY(contender.fork->reset());
+  const std::uint64_t end = tsc_now_ordered();
+  if (!record) return {};
+  contender.reset.record(end - answered);
+  contender.request.record(end - begin);
+  return {};
+}
+
+Status measure_resets(const SuiteOptions& options, const WindowShape& shape, const std::vector<std::uint64_t>& sweep,
+                      std::vector<Figure>& figures) {
+  WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, shape));
+  WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
+  std::vector<Contender> contenders;
+  for (const ResetMode mode : kResetModes) {
+    auto source = fixture.source({.reset = mode});
+    if (!source && source.error().kind == ErrorKind::kUnsupported) {
+      options.say(fmt::format("lifecycle: {}", source.error().message));
+      continue;
+    }
+    if (!source) return Failure(source.error());
+    WARMFORK_TRY_ASSIGN(std::unique_ptr<Fork> fork, make_bound(**source));
+    contenders.push_back({mode, std::move(*source), std::move(fork), {}, {}, {}});
+  }
+  for (const std::uint64_t pages : sweep) {
+    options.say(
+        fmt::format("lifecycle: resets, {} dirty pages of a window of {} KiB", pages, shape.window_bytes >> 10));
+    Histogram exits;
+    const auto round = [&](std::uint64_t number, bool record) -> Status {
+      for (Contender& contender : contenders) {
+        for (int i = 0; i < kPerRound; ++i) {
+          WARMFORK_TRY(
+              request_and_reset(fixture, contender, number * kPerRound + static_cast<std::uint64_t>(i), pages, record));
+        }
+      }
+      Histogram unused;
+      for (int i = 0; i < kPerRound; ++i) WARMFORK_TRY(probe.exit_round_trip(record ? exits : unused));
+      return {};
+    };
+    for (Contender& contender : contenders) {
+      contender.reset = {};
+      contender.request = {};
+    }
+    WARMFORK_TRY(round(0, false));
+    for (Contender& contender : contenders) contender.before = contender.fork->reset_stats();
+    const std::uint64_t rounds = options.samples(pages >= 128 ? 60 : 200, 3);
+    for (std::uint64_t i = 1; i <= rounds; ++i) WARMFORK_TRY(round(i, true));
+
+    const Figure floor = from_ticks("floors/cpl3_exit", exits);
+    for (const Contender& contender : contenders) {
+      const ResetStats& now = contender.fork->reset_stats();
+      const auto resets = static_cast<double>(now.resets - contender.before.resets);
+      const std::string mode(name_of(contender.mode));
+      const auto add = [&](std::string name, const Histogram& ticks) -> Figure& {
+        figures.push_back(figure_of(std::move(name), ticks, shape));
+        Figure& figure = figures.back();
+        figure.params["dirty_pages"] = static_cast<double>(pages);
+        figure.labels["population"] = name_of(contender.source->population());
+        figure.counters["pages_copied_per_reset"] =
+            static_cast<double>(now.pages_copied - contender.before.pages_copied) / resets;
+        figure.counters["relearned"] = static_cast<double>(now.relearned - contender.before.relearned);
+        return figure;
+      };
+      Figure& reset = add("lifecycle/reset/" + mode, contender.reset);
+      if (contender.mode == ResetMode::kAuto) reset.labels["chosen"] = name_of(contender.source->reset_mode());
+      Figure& request = add("lifecycle/request/reset_" + mode, contender.request);
+      set_floor(request, floor);
+    }
+  }
+  return {};
+}
+
+// --- New windows against copying as much memory ----------------------------------------------------------------------
+
+Status measure_new_forks(const SuiteOptions& options, std::vector<Figure>& figures) {
+  WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, kSmall));
+  WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
+  const std::uint64_t count = options.samples(1500, 20);
+  for (const Population population : {Population::kCopy, Population::kCow}) {
+    options.say(fmt::format("lifecycle: brand-new space forks, {}", name_of(population)));
+    WARMFORK_TRY_ASSIGN(const std::unique_ptr<ForkSource> source, fixture.source({.population = population}, count));
+    WARMFORK_TRY_ASSIGN(GuestCpu * cpu, source->make_cpu());
+    // Memory as cold as a new window's: as many buffers, made present long before they are written.
+    WARMFORK_TRY_ASSIGN(const Mapping cold, Mapping::anonymous(count * kSmall.window_bytes));
+    cold.populate();
+    std::vector<std::unique_ptr<Fork>> forks;
+    Histogram prepare, fill, copy, first_call, exits;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      WARMFORK_TRY_ASSIGN(std::unique_ptr<Fork> fork, source->make());
+      prepare.record(fork->times().prepare_ticks);
+      fill.record(fork->times().fill_ticks);
+      std::uint64_t begin = tsc_now();
+      std::memcpy(cold.data() + i * kSmall.window_bytes, fixture.snapshot()->window().data(), kSmall.window_bytes);
+      copy.record(tsc_now_ordered() - begin);
+      WARMFORK_TRY(fork->bind(*cpu));
+      begin = tsc_now();
+      WARMFORK_TRY(fixture.request(*fork, i, 8));
+      first_call.record(tsc_now_ordered() - begin);
+      WARMFORK_TRY(probe.exit_round_trip(exits));
+      forks.push_back(std::move(fork));
+    }
+    Figure copy_floor = figure_of("floors/memcpy_window", copy, kSmall);
+    copy_floor.labels["memory"] = "cold";
+    const Figure exit_floor = from_ticks("floors/cpl3_exit", exits);
+    const auto add = [&](const char* name, const Histogram& ticks, const Figure& floor) {
+      figures.push_back(figure_of(name, ticks, kSmall));
+      figures.back().labels["population"] = name_of(population);
+      set_floor(figures.back(), floor);
+    };
+    add("lifecycle/fork_new/space", fill, copy_floor);
+    add("lifecycle/fork_new/space/prepare", prepare, copy_floor);
+    add("lifecycle/fork_new/space/first_call", first_call, exit_floor);
+    if (population == Population::kCopy) figures.push_back(std::move(copy_floor));
+  }
+  return {};
+}
+
+// --- From KVM_CREATE_VM to the last close ----------------------------------------------------------------------------
+
+Status measure_fork_call_destroy(const SuiteOptions& options, std::vector<Figure>& figures) {
+  WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, kSmall));
+  WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
+  WARMFORK_TRY_ASSIGN(const auto vm_source, fixture.source({.kind = ForkKind::kVm}, 1));
+  WARMFORK_TRY_ASSIGN(const auto space_source, fixture.source({.kind = ForkKind::kSpace}, 2));
+  WARMFORK_TRY_ASSIGN(GuestCpu * space_cpu, space_source->make_cpu());
+  options.say("lifecycle: fork, call, destroy without a pool");
+  struct Times {
+    Histogram make, call, destroy, total;
+  };
+  std::array<Times, 2> times;
+  Histogram create_destroy;
+  const auto live = [&](ForkSource& source, GuestCpu* cpu, std::uint64_t argument, Times& into) -> Status {
+    const std::uint64_t begin = tsc_now();
+    WARMFORK_TRY_ASSIGN(std::unique_ptr<Fork> fork, source.make());
+    if (cpu != nullptr) WARMFORK_TRY(fork->bind(*cpu));
+    const std::uint64_t made = tsc_now_ordered();
+    WARMFORK_TRY(fixture.request(*fork, argument, 8));
+    const std::uint64_t called = tsc_now_ordered();
+    fork.reset();
+    const std::uint64_t end = tsc_now_ordered();
+    into.make.record(made - begin);
+    into.call.record(called - made);
+    into.destroy.record(end - called);
+    into.total.record(end - begin);
+    return {};
+  };
+  for (std::uint64_t i = 0; i < options.samples(300); ++i) {
+    WARMFORK_TRY(live(*vm_source, nullptr, i, times[0]));
+    WARMFORK_TRY(live(*space_source, space_cpu, i, times[1]));
+    const std::uint64_t begin = tsc_now();
+    {
+      WARMFORK_TRY_ASSIGN(const kvm::VmFd vm, options.kvm->create_vm());
+      WARMFORK_TRY_ASSIGN(const kvm::VcpuFd vcpu, vm.create_vcpu(0));
+    }
+    create_destroy.record(tsc_now_ordered() - begin);
+  }
+  const Figure floor = from_ticks("floors/create_destroy_vm", create_destroy);
+  for (const ForkKind kind : kForkKinds) {
+    const Times& of = times[kind == ForkKind::kVm ? 0 : 1];
+    const std::string suffix(name_of(kind));
+    const auto add = [&](const std::string& name, const Histogram& ticks) {
+      figures.push_back(figure_of(name, ticks, kSmall));
+      if (kind == ForkKind::kVm) set_floor(figures.back(), floor);
+    };
+    add("lifecycle/fork_call_destroy/" + suffix, of.total);
+    add("lifecycle/fork_call_destroy/" + suffix + "/make", of.make);
+    add("lifecycle/fork_call_destroy/" + suffix + "/first_call", of.call);
+    add("lifecycle/fork_call_destroy/" + suffix + "/destroy", of.destroy);
+  }
+  return {};
+}
+
+}  // namespace
+
+Status measure_forks(const SuiteOptions& options, std::vector<Figure>& figures) {
+  WARMFORK_TRY(measure_fork_call_destroy(options, figures));
+  WARMFORK_TRY(measure_new_forks(options, figures));
+  WARMFORK_TRY(measure_resets(options, kSmall, {1, 8, 32}, figures));
+  return measure_resets(options, kLarge, {1, 8, 32, 128, 1024}, figures);
+}
+
+}  // namespace warmfork::bench

@@ -1,0 +1,14 @@
+// The fork figures of the lifecycle suite: brand-new forks, forks from a pool, every reset mode over a sweep of dirty
+// pages, whole requests, scaling over threads, density. Each beside its floor, interleaved.
+#pragma once
+
+#include "base/result.hpp"
+#include "bench/suites.hpp"
+
+#include <vector>
+
+namespace warmfork::bench {
+
+[[nodiscard]] Status measure_forks(const SuiteOptions& options, std::vector<Figure>& figures);
+
+}  // namespace warmfork::bench
