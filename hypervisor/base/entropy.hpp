@@ -1,8 +1,8 @@
 // Random bytes that no other caller gets, without a system call each time: ChaCha20 (RFC 8439, by libsodium) keyed from
-// the kernel's entropy, one generator per thread, whose key is replaced at every draw so that what was drawn cannot be
-// computed from what is in memory later.
+// the kernel's entropy, one generator per thread. Bytes are overwritten as they are handed out, and each block of the
+// stream begins with the key of the next, so what was drawn cannot be computed from what is in memory later.
 //
-// Threads: any.
+// Threads: any. A child of fork(2) starts anew.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace warmfork {
 
-/// Fills `out` (at most 256 bytes a call; more is drawn in pieces).
+/// Fills `out`.
 void draw_entropy(std::span<std::byte> out);
 
 }  // namespace warmfork

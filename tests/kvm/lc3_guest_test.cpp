@@ -12,7 +12,7 @@ namespace {
 
 using namespace warmfork::lc3;
 // The hypervisor has a Machine of its own; here it is the guest's.
-using Guest = ::warmfork::Machine;
+using GuestMachine = ::warmfork::Machine;
 
 class Lc3Guest : public MachineTest {
  protected:
@@ -50,7 +50,7 @@ class Lc3Guest : public MachineTest {
     for (std::size_t i = 0; i < sizeof(State); ++i) ASSERT_EQ(guest[i], native[i]) << "at offset " << i << " of State";
   }
 
-  std::unique_ptr<Guest> guest_;
+  std::unique_ptr<GuestMachine> guest_;
   std::uint64_t native_address_ = 0, guest_address_ = 0;
 };
 

@@ -72,6 +72,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
       vm->machine_,
       Machine::create(kvm, guest_elf, "lc3_guest",
                       {.memory_bytes = kMemoryBytes, .stack_bytes = kStackBytes, .call_area_bytes = kCallAreaBytes}));
+  vm->guest_ = vm->machine_.get();
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
   if (booted.exit_code)
@@ -90,16 +91,28 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
   return vm;
 }
 
+std::unique_ptr<Lc3Vm> Lc3Vm::attach(Guest& guest, std::uint64_t instruction_budget) const {
+  std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
+  vm->left_ = instruction_budget;
+  vm->guest_ = &guest;
+  vm->functions_ = functions_;
+  vm->state_ = state_;
+  vm->instrumentation_ = instrumentation_;
+  vm->input_head_ = input_head_;
+  vm->output_tail_ = output_tail_;
+  return vm;
+}
+
 Failure Lc3Vm::broken_protocol(const std::string& what) {
-  return machine_->condemn(fmt::format("the LC-3 guest breaks its protocol: {}", what));
+  return guest_->condemn(fmt::format("the LC-3 guest breaks its protocol: {}", what));
 }
 
 Result<std::uint64_t> Lc3Vm::call(Call which, std::initializer_list<std::uint64_t> arguments, CallOptions options) {
-  return machine_->call(functions_[static_cast<std::size_t>(which)], {arguments.begin(), arguments.size()}, options);
+  return guest_->call(functions_[static_cast<std::size_t>(which)], {arguments.begin(), arguments.size()}, options);
 }
 
 Result<Gva> Lc3Vm::put_words(std::span<const std::uint16_t> words) {
-  return machine_->put_buffer(0, std::as_bytes(words));
+  return guest_->put_buffer(0, std::as_bytes(words));
 }
 
 Status Lc3Vm::power_on(const Lc3Options& options) {
@@ -133,37 +146,38 @@ Status Lc3Vm::load(const Program& program) {
 }
 
 Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
-  if (machine_->ready()) running_budget_ = budget;  // else the budget is that of the run that waits to be resumed
+  budget = std::min(budget, left_);
+  if (guest_->ready()) running_budget_ = budget;  // else the budget is that of the run that waits to be resumed
   return check_run(call(Call::kRun, {budget}, options));
 }
 
-Result<RunResult> Lc3Vm::resume(CallOptions options) { return check_run(machine_->resume(options)); }
+Result<RunResult> Lc3Vm::resume(CallOptions options) { return check_run(guest_->resume(options)); }
 
 Result<RunResult> Lc3Vm::check_run(const Result<std::uint64_t>& stop) {
   if (!stop) return Failure(stop.error());
-  WARMFORK_TRY_ASSIGN(const RunResult result,
-                      machine_->memory().read_value<RunResult>(state_ + offsetof(State, result)));
+  WARMFORK_TRY_ASSIGN(const RunResult result, guest_->memory().read_value<RunResult>(state_ + offsetof(State, result)));
   const auto reason = static_cast<std::uint64_t>(result.stop);
   if (reason == 0 || reason >= kStopReasonCount || reason != *stop || result.executed > running_budget_) {
     return broken_protocol(fmt::format("run of {} instructions reports stop {} / {} after {}", running_budget_, *stop,
                                        reason, result.executed));
   }
+  left_ -= result.executed;
   return result;
 }
 
 Result<std::vector<TraceRecord>> Lc3Vm::trace(std::uint64_t count) {
   constexpr std::uint64_t kMost = kCallAreaBytes / sizeof(TraceRecord);
-  const Gva buffer = machine_->memory().call_area().begin;
+  const Gva buffer = guest_->memory().call_area().begin;
   const std::uint64_t wanted = std::min(count, kMost);
   WARMFORK_TRY_ASSIGN(const std::uint64_t done, call(Call::kTrace, {wanted, buffer.value}));
   if (done > wanted) return broken_protocol(fmt::format("{} trace records, asked for {}", done, wanted));
   std::vector<TraceRecord> records(done);
-  WARMFORK_TRY(machine_->memory().read(buffer, std::as_writable_bytes(std::span(records))));
+  WARMFORK_TRY(guest_->memory().read(buffer, std::as_writable_bytes(std::span(records))));
   return records;
 }
 
 Result<std::size_t> Lc3Vm::feed(std::span<const std::uint8_t> bytes) {
-  AddressSpace& memory = machine_->memory();
+  AddressSpace& memory = guest_->memory();
   const Gva ring = state_ + offsetof(State, input);
   using Ring = ByteRing<kInputCapacity>;
   WARMFORK_TRY_ASSIGN(const std::uint32_t tail, memory.read_value<std::uint32_t>(ring + offsetof(Ring, tail)));
@@ -183,12 +197,12 @@ Result<std::size_t> Lc3Vm::feed(std::span<const std::uint8_t> bytes) {
 
 Status Lc3Vm::close_input() {
   const std::uint32_t closed = 1;
-  return machine_->memory().write(state_ + (offsetof(State, input) + offsetof(ByteRing<kInputCapacity>, closed)),
-                                  std::as_bytes(std::span(&closed, 1)));
+  return guest_->memory().write(state_ + (offsetof(State, input) + offsetof(ByteRing<kInputCapacity>, closed)),
+                                std::as_bytes(std::span(&closed, 1)));
 }
 
 Status Lc3Vm::drain(std::string& output) {
-  AddressSpace& memory = machine_->memory();
+  AddressSpace& memory = guest_->memory();
   const Gva ring = state_ + offsetof(State, output);
   using Ring = ByteRing<kOutputCapacity>;
   WARMFORK_TRY_ASSIGN(const std::uint32_t head, memory.read_value<std::uint32_t>(ring + offsetof(Ring, head)));
@@ -213,7 +227,7 @@ Result<Registers> Lc3Vm::registers() {
   // Straight from the State: thirteen vmcalls would be the cost of a debugger's every stop.
   using Words = std::array<std::uint16_t, 16>;
   static_assert(offsetof(State, registers) == 0 && offsetof(State, config) >= sizeof(Words));
-  WARMFORK_TRY_ASSIGN(const Words words, machine_->memory().read_value<Words>(state_));
+  WARMFORK_TRY_ASSIGN(const Words words, guest_->memory().read_value<Words>(state_));
   const auto at = [&](std::size_t offset) { return words[offset / sizeof(std::uint16_t)]; };
   Registers registers;
   std::copy_n(words.begin(), registers.general.size(), registers.general.begin());
@@ -234,10 +248,10 @@ Status Lc3Vm::write_register(RegisterId id, std::uint16_t value) {
 
 Result<std::vector<std::uint16_t>> Lc3Vm::read_memory(std::uint16_t address, std::uint32_t count) {
   if (count > kMemoryWords) return fail(ErrorKind::kUsage, "{} words of memory, there are {}", count, kMemoryWords);
-  const Gva buffer = machine_->memory().call_area().begin;
+  const Gva buffer = guest_->memory().call_area().begin;
   WARMFORK_TRY(call(Call::kReadMemory, {address, buffer.value, count}));
   std::vector<std::uint16_t> words(count);
-  WARMFORK_TRY(machine_->memory().read(buffer, std::as_writable_bytes(std::span(words))));
+  WARMFORK_TRY(guest_->memory().read(buffer, std::as_writable_bytes(std::span(words))));
   return words;
 }
 
@@ -255,7 +269,7 @@ Status Lc3Vm::instrument(InstrumentMode mode) {
   if (mode == InstrumentMode::kOff) return {};
   if (address == 0)
     return fail(ErrorKind::kLimit, "the LC-3 guest has no memory for {} bytes of statistics", sizeof(Instrumentation));
-  if (!machine_->memory().layout().is_protectable(Gva{address}, sizeof(Instrumentation))) {
+  if (!guest_->memory().layout().is_protectable(Gva{address}, sizeof(Instrumentation))) {
     return broken_protocol(fmt::format("statistics at {:#x}, which is not its memory", address));
   }
   instrumentation_ = Gva{address};
@@ -271,7 +285,7 @@ Status Lc3Vm::watch(std::uint16_t address, std::uint32_t count, std::uint8_t fla
 Result<std::unique_ptr<Instrumentation>> Lc3Vm::statistics() {
   if (instrumentation_.value == 0) return fail(ErrorKind::kUsage, "statistics need instrumentation");
   auto copy = std::make_unique<Instrumentation>();
-  WARMFORK_TRY(machine_->memory().read(instrumentation_, std::as_writable_bytes(std::span(copy.get(), 1))));
+  WARMFORK_TRY(guest_->memory().read(instrumentation_, std::as_writable_bytes(std::span(copy.get(), 1))));
   return copy;
 }
 
@@ -279,25 +293,23 @@ Result<std::optional<std::uint8_t>> Lc3Vm::last_exception() {
   WARMFORK_TRY_ASSIGN(const Counters counts, counters());
   if (counts.exceptions == 0) return std::nullopt;
   WARMFORK_TRY_ASSIGN(const auto vector,
-                      machine_->memory().read_value<std::uint32_t>(state_ + offsetof(State, last_exception)));
+                      guest_->memory().read_value<std::uint32_t>(state_ + offsetof(State, last_exception)));
   if (vector > kAccessException) return broken_protocol(fmt::format("exception x{:X}", vector));
   return static_cast<std::uint8_t>(vector);
 }
 
-Result<Counters> Lc3Vm::counters() {
-  return machine_->memory().read_value<Counters>(state_ + offsetof(State, counters));
-}
+Result<Counters> Lc3Vm::counters() { return guest_->memory().read_value<Counters>(state_ + offsetof(State, counters)); }
 
 Result<std::vector<std::byte>> Lc3Vm::save_state() {
   std::vector<std::byte> state(sizeof(State));
-  WARMFORK_TRY(machine_->memory().read(state_, state));
+  WARMFORK_TRY(guest_->memory().read(state_, state));
   return state;
 }
 
 Status Lc3Vm::restore_state(std::span<const std::byte> state) {
   if (state.size() != sizeof(State))
     return fail(ErrorKind::kUsage, "state of {} bytes, it has {}", state.size(), sizeof(State));
-  WARMFORK_TRY(machine_->memory().write(state_, state));
+  WARMFORK_TRY(guest_->memory().write(state_, state));
   // The host's cursors go back with the machine: what was drained or fed after the checkpoint never happened.
   std::memcpy(&input_head_, state.data() + offsetof(State, input) + offsetof(ByteRing<kInputCapacity>, head), 4);
   std::memcpy(&output_tail_, state.data() + offsetof(State, output) + offsetof(ByteRing<kOutputCapacity>, tail), 4);

@@ -1,6 +1,6 @@
 // The host's handle on one LC-3 machine that runs inside a guest: load programs, run with exact budgets, feed and drain
-// the console, look at registers and memory. Typed vmcalls over a Machine; the only place that knows the guest's
-// protocol (include/warmfork/lc3/protocol.hpp).
+// the console, look at registers and memory. Typed vmcalls over a Machine or a fork of one; the only place that knows
+// the guest's protocol (include/warmfork/lc3/protocol.hpp).
 //
 // Everything the guest returns or leaves in its memory is hostile: results, cursors and lengths are copied once,
 // checked, and only then used; a guest that breaks the protocol ends with kGuestFault.
@@ -63,6 +63,12 @@ class Lc3Vm {
   [[nodiscard]] static Result<std::unique_ptr<Lc3Vm>> create(const kvm::Kvm& kvm, const Lc3Options& options,
                                                              std::span<const std::byte> guest_elf);
 
+  /// A handle on another guest: a fork made from a snapshot of this one's machine, whose LC-3 is as this one was when
+  /// the snapshot was taken (this one must not have been used since). For each life of the fork a new handle: a reset
+  /// puts the guest back, not the handle. The guest must outlive it. All runs together stop after
+  /// `instruction_budget` instructions, exactly.
+  [[nodiscard]] std::unique_ptr<Lc3Vm> attach(Guest& guest, std::uint64_t instruction_budget = ~std::uint64_t{0}) const;
+
   /// Power-on again, as new: memory, registers, devices, console, counters. Loads the OS if the options say so.
   [[nodiscard]] Status power_on(const Lc3Options& options);
 
@@ -108,7 +114,9 @@ class Lc3Vm {
 
   [[nodiscard]] const StartTimes& start_times() const { return start_times_; }
 
-  void cancel() { machine_->cancel(); }
+  void cancel() { guest_->cancel(); }
+  [[nodiscard]] Guest& guest() { return *guest_; }
+  /// The master, of which snapshots can be taken. Not for handles that attach() made.
   [[nodiscard]] Machine& machine() { return *machine_; }
 
  private:
@@ -121,13 +129,15 @@ class Lc3Vm {
   [[nodiscard]] Failure broken_protocol(const std::string& what);
   [[nodiscard]] Result<Gva> put_words(std::span<const std::uint16_t> words);
 
-  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<Machine> machine_;  // none if the guest is somebody else's
+  Guest* guest_ = nullptr;
   StartTimes start_times_;
   std::array<Gva, 20> functions_{};
   Gva state_{};
   Gva instrumentation_{};
-  std::uint64_t running_budget_ = 0;  // of the run that was last begun
-  std::uint32_t input_head_ = 0;      // the host's own cursors: the copies in guest memory are for the guest
+  std::uint64_t running_budget_ = 0;        // of the run that was last begun
+  std::uint64_t left_ = ~std::uint64_t{0};  // instructions all further runs may execute
+  std::uint32_t input_head_ = 0;            // the host's own cursors: the copies in guest memory are for the guest
   std::uint32_t output_tail_ = 0;
 };
 
