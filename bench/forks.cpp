@@ -226,7 +226,8 @@ Status measure_forks(const SuiteOptions& options, std::vector<Figure>& figures) 
   WARMFORK_TRY(measure_fork_call_destroy(options, figures));
   WARMFORK_TRY(measure_new_forks(options, figures));
   WARMFORK_TRY(measure_resets(options, kSmall, {1, 8, 32}, figures));
-  return measure_resets(options, kLarge, {1, 8, 32, 128, 1024}, figures);
+  WARMFORK_TRY(measure_resets(options, kLarge, {1, 8, 32, 128, 1024}, figures));
+  return measure_density_and_scaling(options, figures);
 }
 
 }  // namespace warmfork::bench
