@@ -72,8 +72,9 @@ Status Fork::settle(Home home, Population population, ResetMode mode) {
   process_.emplace(*space_, options_.io != nullptr ? *options_.io : no_io, linux_abi::ProcessConfig{});
   if (options_.heap_limit_bytes != 0) process_->limit_heap(options_.heap_limit_bytes);
   strategy_ = make_reset_strategy(mode, options_.reset == ResetMode::kAuto, {*snapshot_, *space_, *home.vm});
-  home_ = std::move(home);
-  return begin_life();
+  WARMFORK_TRY(begin_life());
+  home_ = std::move(home);  // last: a fork that could not be made leaves the home to its source
+  return {};
 }
 
 Status Fork::begin_life() {
