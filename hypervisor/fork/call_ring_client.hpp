@@ -56,6 +56,7 @@ class CallRingClient {
   /// The answer to the oldest request in flight, if it is there.
   [[nodiscard]] std::optional<std::uint64_t> take() {
     if (word(oldest(), offsetof(CallSlot, response.sequence)).load(std::memory_order_acquire) != oldest()) return {};
+    if (in_flight() == 0) return {};  // answered before it was asked
     const std::uint64_t result = word(oldest(), offsetof(CallSlot, response.result)).load(std::memory_order_relaxed);
     ++taken_;
     return result;

@@ -137,7 +137,9 @@ TEST_P(CallChannelTest, AnswersWithoutExits) {
   ASSERT_NE(channel, nullptr);
   const Gva weigh = function("weigh");
   const std::uint64_t calls = test::scaled(100'000);
-  for (std::uint64_t i = 0; i < calls; ++i) {
+  // On a machine with other things to do every call may wait for a turn of the scheduler: enough is enough.
+  const auto enough = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  for (std::uint64_t i = 0; i < calls && (i % 64 != 0 || std::chrono::steady_clock::now() < enough); ++i) {
     const std::array arguments{i, i + 1, i + 2, i + 3, i + 4, i + 5};
     const auto answer = channel->call(weigh, arguments);
     ASSERT_TRUE(answer) << answer.error().message;
