@@ -58,7 +58,10 @@ class ExitlessContender final : public Contender {
  public:
   ExitlessContender(std::unique_ptr<ForkSource> source, std::unique_ptr<Fork> fork,
                     std::unique_ptr<CallChannel> channel, Gva function, std::uint64_t pages)
-      : source_(std::move(source)), fork_(std::move(fork)), channel_(std::move(channel)), function_(function),
+      : source_(std::move(source)),
+        fork_(std::move(fork)),
+        channel_(std::move(channel)),
+        function_(function),
         pages_(pages) {}
   [[nodiscard]] Status request(std::uint64_t argument) override {
     const std::array<std::uint64_t, 2> arguments{argument, pages_};
@@ -148,7 +151,7 @@ Result<std::unique_ptr<Contender>> make_contender(std::string_view name, const S
       return fail(ErrorKind::kUnsupported, "exitless: needs a second CPU for the guest that polls");
     }
     WARMFORK_TRY_ASSIGN(OpenFork open, open_fork(fixture, ResetMode::kAuto));
-    WARMFORK_TRY_ASSIGN(auto channel, CallChannel::open(*open.fork, {.cpu = options.other_cpu}));
+    WARMFORK_TRY_ASSIGN(auto channel, CallChannel::open_for_one_tenant(*open.fork, {.cpu = options.other_cpu}));
     return std::make_unique<ExitlessContender>(std::move(open.source), std::move(open.fork), std::move(channel),
                                                fixture.function(), pages);
   }

@@ -5,6 +5,7 @@
 #include "base/tsc_clock.hpp"
 #include "bench/floor_probe.hpp"
 #include "bench/fork_fixture.hpp"
+#include "fork/pool.hpp"
 
 #include <algorithm>
 #include <array>
@@ -17,7 +18,7 @@ namespace {
 
 constexpr WindowShape kSmall{.window_bytes = 256 << 10, .block_pages = 32};
 constexpr WindowShape kLarge{.window_bytes = std::uint64_t{8} << 20, .block_pages = 1024};
-constexpr int kPerRound = 20;
+constexpr std::uint64_t kPerRound = 20;
 
 Figure figure_of(std::string name, const Histogram& ticks, const WindowShape& shape) {
   Figure figure = from_ticks(std::move(name), ticks);
@@ -78,13 +79,13 @@ Status measure_resets(const SuiteOptions& options, const WindowShape& shape, con
     Histogram exits;
     const auto round = [&](std::uint64_t number, bool record) -> Status {
       for (Contender& contender : contenders) {
-        for (int i = 0; i < kPerRound; ++i) {
+        for (std::uint64_t i = 0; i < kPerRound; ++i) {
           WARMFORK_TRY(
               request_and_reset(fixture, contender, number * kPerRound + static_cast<std::uint64_t>(i), pages, record));
         }
       }
       Histogram unused;
-      for (int i = 0; i < kPerRound; ++i) WARMFORK_TRY(probe.exit_round_trip(record ? exits : unused));
+      for (std::uint64_t i = 0; i < kPerRound; ++i) WARMFORK_TRY(probe.exit_round_trip(record ? exits : unused));
       return {};
     };
     for (Contender& contender : contenders) {
@@ -165,6 +166,101 @@ Status measure_new_forks(const SuiteOptions& options, std::vector<Figure>& figur
   return {};
 }
 
+// A pool's fork: taking it, and a whole request on it.
+Status measure_pool(const SuiteOptions& options, std::vector<Figure>& figures) {
+  WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, kSmall));
+  WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
+  struct Contest {
+    ForkKind kind;
+    ResetPolicy policy;
+    std::unique_ptr<Pool> pool;
+    Histogram acquire, request;
+  };
+  std::vector<Contest> contests;
+  for (const ForkKind kind : kForkKinds) {
+    for (const ResetPolicy policy : {ResetPolicy::kStrict, ResetPolicy::kDeferred}) {
+      const PoolOptions pool{.fork = {.kind = kind}, .ready = 2, .most = 4, .policy = policy};
+      WARMFORK_TRY_ASSIGN(auto made, Pool::create(*options.kvm, fixture.snapshot(), pool));
+      contests.push_back({kind, policy, std::move(made), {}, {}});
+    }
+  }
+  options.say("lifecycle: forks from a pool");
+  Histogram exits;
+  const std::uint64_t rounds = options.samples(300, 3);
+  for (std::uint64_t i = 0; i <= rounds; ++i) {
+    for (Contest& contest : contests) {
+      for (std::uint64_t n = 0; n < kPerRound; ++n) {
+        const std::uint64_t begin = tsc_now();
+        WARMFORK_TRY_ASSIGN(Lease lease, contest.pool->acquire());
+        const std::uint64_t acquired = tsc_now_ordered();
+        WARMFORK_TRY(fixture.request(lease.fork(), i * kPerRound + n, 8));
+        lease.release();
+        const std::uint64_t end = tsc_now_ordered();
+        if (i == 0) continue;
+        contest.acquire.record(acquired - begin);
+        contest.request.record(end - begin);
+      }
+    }
+    Histogram unused;
+    for (std::uint64_t n = 0; n < kPerRound; ++n) WARMFORK_TRY(probe.exit_round_trip(i == 0 ? unused : exits));
+  }
+  const Figure floor = from_ticks("floors/cpl3_exit", exits);
+  for (const Contest& contest : contests) {
+    const char* policy = contest.policy == ResetPolicy::kStrict ? "strict" : "deferred";
+    const auto add = [&](std::string name, const Histogram& ticks) -> Figure& {
+      figures.push_back(figure_of(name + std::string(name_of(contest.kind)), ticks, kSmall));
+      figures.back().params["dirty_pages"] = 8;
+      figures.back().labels["policy"] = policy;
+      return figures.back();
+    };
+    add("lifecycle/fork/", contest.acquire);
+    set_floor(add("lifecycle/request/fork_", contest.request), floor);
+  }
+  return {};
+}
+
+// A master of any size forks as fast: what a new copy-on-write window costs by the master's size.
+Status measure_masters(const SuiteOptions& options, std::vector<Figure>& figures) {
+  const std::uint64_t large = options.effort >= 0.5 ? std::uint64_t{1} << 30 : std::uint64_t{64} << 20;
+  for (const std::uint64_t bytes : {std::uint64_t{1} << 20, large}) {
+    options.say(fmt::format("lifecycle: copy-on-write forks of a master of {} MiB", bytes >> 20));
+    const WindowShape shape{.window_bytes = bytes, .block_pages = bytes / kPage * 3 / 4};
+    WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, shape));
+    const ForkOptions fork_options{.population = Population::kCow};
+    WARMFORK_TRY_ASSIGN(const auto pool,
+                        Pool::create(*options.kvm, fixture.snapshot(), {.fork = fork_options, .ready = 1, .most = 1}));
+    WARMFORK_TRY_ASSIGN(const auto source, fixture.source(fork_options, 1));
+    WARMFORK_TRY_ASSIGN(GuestCpu * cpu, source->make_cpu());
+    Histogram prepare, fill, first_call, request;
+    for (std::uint64_t i = 0; i < options.samples(100, 3); ++i) {
+      WARMFORK_TRY_ASSIGN(std::unique_ptr<Fork> fork, source->make());
+      prepare.record(fork->times().prepare_ticks);
+      fill.record(fork->times().fill_ticks);
+      WARMFORK_TRY(fork->bind(*cpu));
+      std::uint64_t begin = tsc_now();
+      WARMFORK_TRY(fixture.request(*fork, i, 8));
+      first_call.record(tsc_now_ordered() - begin);
+      for (std::uint64_t n = 0; n < 20; ++n) {
+        begin = tsc_now();
+        WARMFORK_TRY_ASSIGN(Lease lease, pool->acquire());
+        WARMFORK_TRY(fixture.request(lease.fork(), n, 8));
+        lease.release();
+        if (i + n != 0) request.record(tsc_now_ordered() - begin);
+      }
+    }
+    const auto add = [&](const char* name, const Histogram& ticks) {
+      figures.push_back(figure_of(name, ticks, shape));
+      figures.back().labels["population"] = name_of(Population::kCow);
+      figures.back().labels["master"] = fmt::format("{} MiB", bytes >> 20);
+    };
+    add("lifecycle/fork_new/space", fill);
+    add("lifecycle/fork_new/space/prepare", prepare);
+    add("lifecycle/fork_new/space/first_call", first_call);
+    add("lifecycle/request/fork_space", request);
+  }
+  return {};
+}
+
 // --- From KVM_CREATE_VM to the last close ----------------------------------------------------------------------------
 
 Status measure_fork_call_destroy(const SuiteOptions& options, std::vector<Figure>& figures) {
@@ -225,6 +321,8 @@ Status measure_fork_call_destroy(const SuiteOptions& options, std::vector<Figure
 Status measure_forks(const SuiteOptions& options, std::vector<Figure>& figures) {
   WARMFORK_TRY(measure_fork_call_destroy(options, figures));
   WARMFORK_TRY(measure_new_forks(options, figures));
+  WARMFORK_TRY(measure_pool(options, figures));
+  WARMFORK_TRY(measure_masters(options, figures));
   WARMFORK_TRY(measure_resets(options, kSmall, {1, 8, 32}, figures));
   WARMFORK_TRY(measure_resets(options, kLarge, {1, 8, 32, 128, 1024}, figures));
   return measure_density_and_scaling(options, figures);

@@ -1,4 +1,5 @@
 #include "base/tsc_clock.hpp"
+#include "bench/exitless.hpp"
 #include "bench/floor_probe.hpp"
 #include "bench/forks.hpp"
 #include "bench/suites.hpp"
@@ -118,6 +119,7 @@ SuiteResult run_lifecycle(const SuiteOptions& options) {
   figures.push_back(std::move(exit_floor));
   figures.push_back(std::move(vm_floor));
   WARMFORK_TRY(measure_forks(options, figures));
+  WARMFORK_TRY(measure_exitless(options, figures));
   return figures;
 }
 

@@ -42,8 +42,7 @@ const Figure* find(const std::vector<Figure>& figures, const Row& row) {
   const auto found = std::ranges::find_if(figures, [&](const Figure& figure) {
     const bool word = row.word == nullptr ||
                       std::ranges::any_of(figure.labels, [&](const auto& label) { return label.second == row.word; });
-    return figure.name == row.figure && word &&
-           (!row.dirty_pages || param(figure, "dirty_pages") == *row.dirty_pages);
+    return figure.name == row.figure && word && (!row.dirty_pages || param(figure, "dirty_pages") == *row.dirty_pages);
   });
   return found == figures.end() ? nullptr : &*found;
 }
@@ -139,7 +138,8 @@ std::string scaling_and_density(const std::vector<Figure>& figures) {
     }
     if (figure.name == "lifecycle/density") {
       text += fmt::format(
-          "\n{:.0f} {} forks alive at once, each has answered: {:.1f} KiB of this process each, {:.1f} KiB of the kernel",
+          "\n{:.0f} {} forks alive at once, each has answered: {:.1f} KiB of this process each, {:.1f} KiB of the "
+          "kernel",
           param(figure, "forks"), figure.labels.at("kind"), figure.counters.at("bytes_per_fork") / 1024,
           figure.counters.at("kernel_bytes_per_fork") / 1024);
     }
@@ -166,12 +166,14 @@ std::string lifecycle_advice(const std::vector<Figure>& figures) {
         }
       }
       if (best.empty()) continue;
-      text += fmt::format("  {:>5.0f} KiB window, {:>4.0f} dirty pages: {} is fastest ({}); auto takes {:.2f} x as long\n",
-                          window / 1024, pages, best, format_value(best_p50, "ns"), figure->p50 / best_p50);
+      text +=
+          fmt::format("  {:>5.0f} KiB window, {:>4.0f} dirty pages: {} is fastest ({}); auto takes {:.2f} x as long\n",
+                      window / 1024, pages, best, format_value(best_p50, "ns"), figure->p50 / best_p50);
     }
   }
   if (text.empty()) return text;
-  text = "What to choose here, by whole requests (call, reset, and the faults a reset leaves to the next call):\n" + text;
+  text =
+      "What to choose here, by whole requests (call, reset, and the faults a reset leaves to the next call):\n" + text;
   const Figure* vm = find(figures, {"", "lifecycle/request/fork_vm"});
   const Figure* space = find(figures, {"", "lifecycle/request/fork_space"});
   if (vm != nullptr && space != nullptr && space->p50 > 0) {

@@ -1,5 +1,6 @@
 // warmfork bench: runs benchmark suites, prints a table, writes the result file.
 #include "base/file.hpp"
+#include "bench/lifecycle_report.hpp"
 #include "bench/suites.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
@@ -26,8 +27,16 @@ struct Options {
   std::vector<std::string> suites;
   std::string json;
   double effort = 1;
+  std::string plot;
   bool quick = false;
+  bool all_figures = false;
 };
+
+// The lifecycle report has shown those.
+std::vector<bench::Figure> others_than_lifecycle(std::vector<bench::Figure> figures) {
+  std::erase_if(figures, [](const bench::Figure& figure) { return figure.name.starts_with("lifecycle/"); });
+  return figures;
+}
 
 int run(const Options& options) {
   const auto kvm = open_kvm();
@@ -57,8 +66,15 @@ int run(const Options& options) {
     fmt::print("{}", json);
     return kSuccess;
   }
-  fmt::print("{} · {} · kernel {} · KVM backend {} · pinned to CPU {}\n\n{}", context.date, context.cpu, context.kernel,
-             context.kvm_backend, cpu, bench::to_table(figures));
+  const std::string lifecycle = bench::lifecycle_report(figures);
+  fmt::print("{} · {} · kernel {} · KVM backend {} · pinned to CPU {}\n\n{}{}{}", context.date, context.cpu,
+             context.kernel, context.kvm_backend, cpu, lifecycle, lifecycle.empty() ? "" : "\n",
+             bench::to_table(lifecycle.empty() || options.all_figures ? figures : others_than_lifecycle(figures)));
+  if (!options.plot.empty()) {
+    const auto drawn = bench::plot_lifecycle(figures, options.plot);
+    if (!drawn && drawn.error().kind != ErrorKind::kUnsupported) return report(drawn.error());
+    if (!drawn) print_message("no plot: {}\n", drawn.error().message);
+  }
   if (!options.json.empty()) {
     if (const auto written = write_file(options.json, json.data(), json.size()); !written)
       return report(written.error());
@@ -85,6 +101,9 @@ void add_bench(CLI::App& app, Outcome& outcome) {
   verb->add_option("--effort", options->effort, "Scale of the sample counts")
       ->check(CLI::Range(0.001, 100.0))
       ->capture_default_str();
+  verb->add_option("--plot", options->plot, "Draw the lifecycle sweep: BASE-reset and BASE-request, .png and .svg")
+      ->type_name("BASE");
+  verb->add_flag("--all", options->all_figures, "List every figure, also those the lifecycle report sums up");
   verb->add_flag("--quick", options->quick, "A smoke test: few samples");
   verb->callback([options, names, &outcome] {
     if (options->suites.empty()) options->suites = names;

@@ -45,12 +45,14 @@ void print_table(const std::vector<bench::Figure>& figures) {
         fmt::format("{:<18}{}{}{}{}{}  {:>8}  {:<6} {}\n", known ? mode->name : "(one bare exit)", cell(figure.p50),
                     cell(figure.p90), cell(figure.p99), cell(figure.p999), cell(figure.max),
                     figure.ratio_to_floor_p50 ? fmt::format("{:.3f}", *figure.ratio_to_floor_p50) : "1",
-                    !known ? "" : (mode->clean ? "yes" : "no"), !known ? "" : (mode->hardware_wall ? "VM" : "process")));
+                    !known ? "" : (mode->clean ? "yes" : "no"),
+                    !known ? "" : (mode->hardware_wall ? "VM" : "process")));
   }
-  std::ranges::stable_sort(lines, {}, [](const auto& line) { return line.first; });
+  std::ranges::sort(lines, {}, [](const auto& line) { return line.first; });
   for (const auto& [p50, line] : lines) fmt::print("{}", line);
-  fmt::print("\nclean: nothing of a request is left for the next. x exit: p50 over one bare exit of a guest to this\n"
-             "process and back, the least any call into a VM can cost; measured in the same rounds.\n");
+  fmt::print(
+      "\nclean: nothing of a request is left for the next. x exit: p50 over one bare exit of a guest to this\n"
+      "process and back, the least any call into a VM can cost; measured in the same rounds.\n");
 }
 
 Status plot(const std::vector<bench::Figure>& figures, const std::string& base) {
@@ -61,9 +63,9 @@ Status plot(const std::vector<bench::Figure>& figures, const std::string& base) 
                    .log_y = true,
                    .series = {}};
   for (const bench::Figure& figure : figures) {
-    plot.series.push_back({figure.name,
-                           {{50, figure.p50 / 1000}, {10, figure.p90 / 1000}, {1, figure.p99 / 1000},
-                            {0.1, figure.p999 / 1000}}});
+    plot.series.push_back(
+        {figure.name,
+         {{50, figure.p50 / 1000}, {10, figure.p90 / 1000}, {1, figure.p99 / 1000}, {0.1, figure.p999 / 1000}}});
   }
   return bench::write_plot(plot, base);
 }
@@ -75,13 +77,10 @@ int run(Options options) {
   if (!backend) return report(backend.error());
   const auto [cpu, other_cpu] = choose_cpus();
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
-  const bench::SuiteOptions suite{.kvm = &*kvm,
-                                  .effort = 1,
-                                  .cpu = cpu,
-                                  .other_cpu = other_cpu,
-                                  .progress = [&](const std::string& text) {
-                                    print_message("{}{}{}", terminal ? "\r\033[K" : "", text, terminal ? "" : "\n");
-                                  }};
+  const bench::SuiteOptions suite{
+      .kvm = &*kvm, .effort = 1, .cpu = cpu, .other_cpu = other_cpu, .progress = [&](const std::string& text) {
+        print_message("{}{}{}", terminal ? "\r\033[K" : "", text, terminal ? "" : "\n");
+      }};
   options.compare.window_bytes = options.window_kib << 10;
   const auto figures = bench::run_compare(suite, options.compare);
   if (terminal) print_message("\r\033[K");
