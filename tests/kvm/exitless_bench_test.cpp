@@ -22,8 +22,7 @@ TEST_F(ExitlessBench, ReportsTheCallAndItsFloor) {
   if (cpus.size() < 2) GTEST_SKIP() << "needs two processors";
   bench::SuiteOptions options;
   options.kvm = &system();
-  // An emulated machine with one processor for all lets either side of the ping-pong wait for the end of its turn.
-  options.effort = static_cast<double>(test::scaled(100)) / 10'000;
+  options.effort = 0.01;
   options.cpu = cpus[0];
   options.other_cpu = cpus[1];
   std::vector<bench::Figure> figures;
