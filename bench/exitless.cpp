@@ -17,7 +17,6 @@ extern "C" const unsigned char warmfork_bench_empty_call_end[];
 namespace warmfork::bench {
 namespace {
 
-constexpr std::uint64_t kPerRound = 2000;
 constexpr std::uint64_t kUnrecorded = 200;  // the first ones find the guest parked
 constexpr std::uint64_t kTimeoutNs = 10'000'000'000;
 
@@ -54,19 +53,20 @@ Status measure_exitless(const SuiteOptions& options, std::vector<Figure>& out) {
       const std::unique_ptr<CallChannel> channel,
       CallChannel::open_for_one_tenant(
           *fork, {.polls_before_parking = 1 << 20, .cpu = options.other_cpu, .timeout_ns = kTimeoutNs}));
+  const std::uint64_t per_round = options.samples(2000, 5);
   Histogram calls;
   Histogram ping_pongs;
   std::uint64_t parks_in_rounds = 0;
   for (std::uint64_t round = 0; round < options.samples(100, 3); ++round) {
     for (std::uint64_t i = 0; i < kUnrecorded; ++i) WARMFORK_TRY(timed_call(*channel, function, i));
     const std::uint64_t parks = channel->parks();
-    for (std::uint64_t i = 0; i < kPerRound; ++i) {
+    for (std::uint64_t i = 0; i < per_round; ++i) {
       WARMFORK_TRY_ASSIGN(const std::uint64_t took, timed_call(*channel, function, i));
       calls.record(took);
     }
     parks_in_rounds += channel->parks() - parks;
     for (const std::uint64_t before = channel->parks(); channel->parks() == before;) ::sched_yield();
-    WARMFORK_TRY(ping_pong(options.other_cpu, kPerRound, ping_pongs));
+    WARMFORK_TRY(ping_pong(options.other_cpu, per_round, ping_pongs));
   }
   WARMFORK_TRY(channel->close());
 

@@ -12,7 +12,8 @@
 //
 // While the channel is open the guest belongs to it: nothing of the Guest may be used but its const properties, not
 // even its memory, which the server thread may be changing the protection of (mprotect). Data goes through the
-// channel's put_buffer() and get_buffer(). A `space` fork's vCPU is the channel's as well.
+// channel's put_buffer() and get_buffer(); GuestIo is used by the server thread. A `space` fork's vCPU is the channel's
+// as well.
 //
 //   open ──> serving ──close──> closed (the guest is ready: for calls, a reset, another channel)
 //               └── fault, exit, deadline, cancel ──> failed: every later call says so, until close() and a reset
