@@ -105,8 +105,7 @@ Status Fork::begin_life() {
 
 Status Fork::bind(GuestCpu& cpu) {
   if (cpu_ != nullptr && cpu_ != &cpu) {
-    WARMFORK_TRY(cpu_->collect_dirty(*space_));
-    cpu_->release(*space_);
+    WARMFORK_TRY(cpu_->leave(*space_));
   }
   cpu_ = &cpu;
   WARMFORK_TRY_ASSIGN(const bool changed, cpu.take_over(*space_));

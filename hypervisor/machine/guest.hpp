@@ -47,6 +47,11 @@ class Guest {
   /// Goes on with what a deadline or a cancellation stopped; returns as that call would have.
   [[nodiscard]] Result<std::uint64_t> resume(CallOptions options = {});
 
+  /// Gives KVM the registers a call would start from, without running the guest: what KVM then shows of the vCPU is
+  /// what that call begins with, but for the extended state, which a fork's first call loads itself. For proofs.
+  /// Errors: kUsage (not ready), kHost.
+  [[nodiscard]] Status stage(Gva function, std::span<const std::uint64_t> arguments);
+
   /// Stops what runs, or the next thing that is asked to run. Any thread; async-signal-safe.
   void cancel() { cpu_->cancel(); }
 
