@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
   add_exec(app, outcome);
   add_doctor(app, outcome);
   add_bench(app, outcome);
+  add_verify_reset(app, outcome);
   keep_standard_descriptors();
   try {
     app.parse(argc, argv);
