@@ -122,8 +122,7 @@ Status Fork::begin_life() {
 Status Fork::bind(GuestCpu& cpu) {
   if (state_ == State::kServing) return Failure(describe_unready("bind"));
   if (cpu_ != nullptr && cpu_ != &cpu) {
-    WARMFORK_TRY(cpu_->collect_dirty(*space_));
-    cpu_->release(*space_);
+    WARMFORK_TRY(cpu_->leave(*space_));
   }
   cpu_ = &cpu;
   WARMFORK_TRY_ASSIGN(const bool changed, cpu.take_over(*space_));

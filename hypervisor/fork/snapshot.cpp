@@ -2,6 +2,7 @@
 
 #include "base/resident_pages.hpp"
 #include "fork/fork.hpp"
+#include "machine/backend_probe.hpp"
 #include "warmfork/abi/layout.h"
 
 #include <fcntl.h>
@@ -70,6 +71,7 @@ Status Snapshot::store_state(const kvm::Kvm& kvm, kvm::VcpuFd& vcpu, std::span<s
 
 Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Machine& master) {
   WARMFORK_TRY_ASSIGN(std::shared_ptr<Snapshot> snapshot, begin(kvm, master, master.cpu_model()));
+  WARMFORK_TRY(check_xrstor(kvm, master.cpu_model()));
   snapshot->image_ = master.image();
   const std::span<const std::byte> window = master.memory().window();
   snapshot->window_fd_ = UniqueFd(::memfd_create("warmfork-window", MFD_CLOEXEC | MFD_ALLOW_SEALING));

@@ -34,8 +34,8 @@ class Fork;
 class Snapshot {
  public:
   /// Freezes a master that waits for vmcalls. The master may go on afterwards; it and the snapshot share nothing that
-  /// changes. Errors: kUsage (not ready), kUnsupported (a processor without XSAVE, or with more state than fits into
-  /// the fork page), kHost.
+  /// changes. Errors: kUsage (not ready), kUnsupported (guests here cannot use XRSTOR, by which a fork's first call
+  /// begins), kHost.
   [[nodiscard]] static Result<std::shared_ptr<const Snapshot>> take(const kvm::Kvm& kvm, Machine& master);
   /// Freezes a fork between two calls, as a layer over the snapshot it was made from.
   [[nodiscard]] static Result<std::shared_ptr<const Snapshot>> take(const kvm::Kvm& kvm, Fork& fork);

@@ -281,18 +281,6 @@ Status VcpuFd::set_xsave(std::span<const std::byte> area) {
   return {};
 }
 
-Result<kvm_fpu> VcpuFd::fpu() const {
-  kvm_fpu fpu{};
-  if (::ioctl(fd_.get(), KVM_GET_FPU, &fpu) != 0) return fail_errno("KVM_GET_FPU");
-  return fpu;
-}
-
-Status VcpuFd::set_fpu(const kvm_fpu& fpu) {
-  if (::ioctl(fd_.get(), KVM_SET_FPU, &fpu) != 0)
-    return fail_errno("KVM_SET_FPU (fcw {:#x}, mxcsr {:#x})", fpu.fcw, fpu.mxcsr);
-  return {};
-}
-
 Result<kvm_debugregs> VcpuFd::debugregs() const {
   kvm_debugregs registers{};
   if (::ioctl(fd_.get(), KVM_GET_DEBUGREGS, &registers) != 0) return fail_errno("KVM_GET_DEBUGREGS");

@@ -68,8 +68,6 @@ class VcpuFd {
   [[nodiscard]] Result<std::vector<std::byte>> xsave(std::size_t size) const;
   /// Loads what xsave() returned, or an area in that layout whose XSTATE_BV has no component outside the vCPU's CPUID.
   [[nodiscard]] Status set_xsave(std::span<const std::byte> area);
-  [[nodiscard]] Result<kvm_fpu> fpu() const;
-  [[nodiscard]] Status set_fpu(const kvm_fpu& fpu);
   [[nodiscard]] Result<kvm_debugregs> debugregs() const;
   /// This vCPU's dirty ring of `entries` entries; its VM must have rings of that size.
   [[nodiscard]] Result<DirtyRing> map_dirty_ring(std::size_t entries) const;

@@ -126,4 +126,17 @@ Result<BackendInfo> probe_backend(const kvm::Kvm& kvm) {
   return info;
 }
 
+Status check_xrstor(const kvm::Kvm& kvm, const x86::CpuModel& cpu) {
+  WARMFORK_TRY_ASSIGN(const auto guest, RawGuest::create(kvm, cpu));
+  WARMFORK_TRY(guest->prepare(RawGuest::Code::kXrstor));
+  WARMFORK_TRY_ASSIGN(kvm::VcpuExit exit, guest->vcpu().run());
+  while (std::holds_alternative<kvm::ExitInterrupted>(exit)) {
+    WARMFORK_TRY_ASSIGN(exit, guest->vcpu().run());
+  }
+  const auto* io = std::get_if<kvm::ExitIo>(&exit);
+  if (io != nullptr && io->is_write && io->port == WARMFORK_PORT_RETURN) return {};
+  return fail(ErrorKind::kUnsupported, "forks need XRSTOR in the guest, which faults on this KVM or processor ({})",
+              kvm::describe(exit));
+}
+
 }  // namespace warmfork

@@ -3,6 +3,7 @@
 
 #include "base/result.hpp"
 #include "kvm/kvm.hpp"
+#include "x86/cpuid.hpp"
 
 #include <cstdint>
 #include <string>
@@ -29,5 +30,9 @@ struct BackendInfo {
 
 /// Runs the probe (some milliseconds). Errors: what KVM refused.
 [[nodiscard]] Result<BackendInfo> probe_backend(const kvm::Kvm& kvm);
+
+/// Whether a guest on a processor of this model may use XRSTOR at CPL 3, as every fork's first entry does: found out by
+/// doing it, because CPUID and CR4 decide it on some backends only. Errors: kUnsupported (it faults), kHost.
+[[nodiscard]] Status check_xrstor(const kvm::Kvm& kvm, const x86::CpuModel& cpu);
 
 }  // namespace warmfork

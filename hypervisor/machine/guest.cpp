@@ -76,6 +76,12 @@ Result<std::uint64_t> Guest::call(Gva function, std::span<const std::uint64_t> a
   return finish_call(cpu_->run(context(), regs, options.timeout_ns));
 }
 
+Status Guest::stage(Gva function, std::span<const std::uint64_t> arguments) {
+  if (state_ != State::kReady) return Failure(describe_unready("stage"));
+  if (arguments.size() > 6) return fail(ErrorKind::kUsage, "vmcall with {} arguments, at most 6", arguments.size());
+  return cpu_->stage(context(), call_registers(function, arguments));
+}
+
 Result<std::uint64_t> Guest::resume(CallOptions options) {
   if (state_ != State::kStopped) return fail(ErrorKind::kUsage, "{}: nothing to resume", program_->name);
   return finish_call(cpu_->go_on(context(), options.timeout_ns));

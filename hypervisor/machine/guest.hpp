@@ -61,6 +61,10 @@ class Guest {
   /// on another thread than begin_service(). Whatever ends it in another way ends the guest, with the same error.
   [[nodiscard]] Result<Service> serve(std::uint64_t polls);
   [[nodiscard]] Result<Service> serve_on();
+  /// Gives KVM the registers a call would start from, without running the guest: what KVM then shows of the vCPU is
+  /// what that call begins with, but for the extended state, which a fork's first call loads itself. For proofs.
+  /// Errors: kUsage (not ready), kHost.
+  [[nodiscard]] Status stage(Gva function, std::span<const std::uint64_t> arguments);
 
   /// Stops what runs, or the next thing that is asked to run. Any thread; async-signal-safe.
   void cancel() { cpu_->cancel(); }

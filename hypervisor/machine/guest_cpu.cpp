@@ -41,15 +41,26 @@ Result<std::unique_ptr<GuestCpu>> GuestCpu::create(kvm::VmFd& vm, const x86::Cpu
 
 Result<bool> GuestCpu::take_over(AddressSpace& space) {
   if (owner_ == &space) return false;
-  if (!clean_) WARMFORK_TRY(recover());  // of a guest that crashed or was stopped, and may be gone by now
-  if (owner_ != nullptr) WARMFORK_TRY(collect_dirty(*owner_));
+  if (owner_ != nullptr) WARMFORK_TRY(leave(*owner_));
+  if (!clean_) WARMFORK_TRY(recover());  // what release() could not
   owner_ = &space;
   segments_stale_ = true;
   return true;
 }
 
+Status GuestCpu::leave(AddressSpace& space) {
+  if (owner_ != &space) return {};
+  // Of a guest that crashed or was stopped. Now, not when the next one comes: KVM may still have to finish what the
+  // guest began, in memory that by then is reset or another's.
+  if (!clean_) WARMFORK_TRY(recover());
+  WARMFORK_TRY(collect_dirty(space));
+  owner_ = nullptr;
+  return {};
+}
+
 void GuestCpu::release(const AddressSpace& space) {
   if (owner_ != &space) return;
+  if (!clean_ && pristine_) (void)recover();  // as leave(); if that fails, so does the next take_over()
   if (dirty_ring_) dirty_ring_->harvest([](std::uint32_t, std::uint64_t) {});
   owner_ = nullptr;
 }
@@ -93,6 +104,20 @@ void GuestCpu::load_registers(const GuestContext& guest, const kvm_regs& regs) {
     run.kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
     segments_stale_ = false;
   }
+}
+
+Status GuestCpu::stage(const GuestContext& guest, const kvm_regs& regs) {
+  if (owner_ != &guest.space) return fail(ErrorKind::kUsage, "{}: another guest has this vCPU", guest.name);
+  segments_stale_ = true;
+  load_registers(guest, regs);
+  // KVM takes the synced registers over before it looks at immediate_exit.
+  vcpu_.request_immediate_exit();
+  const int error = vcpu_.run_raw();
+  vcpu_.clear_immediate_exit();
+  segments_stale_ = true;
+  if (error == EINTR) return {};
+  errno = error;
+  return fail_errno("{}: KVM_RUN (immediate exit)", guest.name);
 }
 
 Result<GuestStop> GuestCpu::go_on(const GuestContext& guest, std::uint64_t timeout_ns) {

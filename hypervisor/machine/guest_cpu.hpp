@@ -70,6 +70,10 @@ class GuestCpu {
   }
   [[nodiscard]] Result<GuestStop> go_on(const GuestContext& guest, std::uint64_t timeout_ns);
 
+  /// Gives KVM all registers of an entry at `regs`, and comes back before the guest runs. The next run() loads them
+  /// again.
+  [[nodiscard]] Status stage(const GuestContext& guest, const kvm_regs& regs);
+
   /// Ends `guest` for a reason the host has found. Returns the error to pass on (kGuestFault).
   [[nodiscard]] Failure end(const GuestContext& guest, FaultReport report);
 
@@ -81,6 +85,9 @@ class GuestCpu {
   /// loaded by the pristine entry). Errors (kHost): see collect_dirty().
   [[nodiscard]] Result<bool> take_over(AddressSpace& space);
   [[nodiscard]] bool runs(const AddressSpace& space) const { return owner_ == &space; }
+  /// `space` runs on another vCPU from now on, if it has run here last: what it has written is noted, what a crash of
+  /// it has left here is gone. Errors (kHost): see collect_dirty().
+  [[nodiscard]] Status leave(AddressSpace& space);
   /// `space` is going away: nothing refers to it any more.
   void release(const AddressSpace& space);
   /// The next entry loads all registers, whoever runs: a reset guest must not see what it had in them.

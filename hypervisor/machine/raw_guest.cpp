@@ -18,6 +18,7 @@ extern "C" const std::byte warmfork_probe_exit[];
 extern "C" const std::byte warmfork_probe_exit_loop[];
 extern "C" const std::byte warmfork_probe_syscall[];
 extern "C" const std::byte warmfork_probe_cpl0_loop[];
+extern "C" const std::byte warmfork_probe_xrstor[];
 
 namespace warmfork {
 namespace {
@@ -34,6 +35,10 @@ constexpr std::uint64_t kExceptionStack = kCode + 2 * kPage;  // a hole between 
 }  // namespace
 
 Result<std::unique_ptr<RawGuest>> RawGuest::create(const kvm::Kvm& kvm) {
+  return create(kvm, x86::make_cpu_model(kvm.supported_cpuid()));
+}
+
+Result<std::unique_ptr<RawGuest>> RawGuest::create(const kvm::Kvm& kvm, const x86::CpuModel& cpu) {
   std::unique_ptr<RawGuest> guest(new RawGuest);
   WARMFORK_TRY_ASSIGN(guest->image_, Mapping::anonymous(kImageSize));
   WARMFORK_TRY_ASSIGN(guest->window_, Mapping::anonymous(kWindowSize));
@@ -53,7 +58,6 @@ Result<std::unique_ptr<RawGuest>> RawGuest::create(const kvm::Kvm& kvm) {
   WARMFORK_TRY(tables.map(kCode, kImageGpa + WARMFORK_SYSTEM_SIZE, kPage, kUserCode, false));
   WARMFORK_TRY(tables.map(kExceptionStack, kWindowGpa, kPage, {false, true, false}, false));
 
-  const x86::CpuModel cpu = x86::make_cpu_model(kvm.supported_cpuid());
   WARMFORK_TRY_ASSIGN(guest->vm_, kvm.create_vm());
   WARMFORK_TRY(guest->vm_->set_memory(0, KVM_MEM_READONLY, kImageGpa, guest->image_.bytes()));
   WARMFORK_TRY(guest->vm_->set_memory(1, 0, kWindowGpa, guest->window_.bytes()));
@@ -76,8 +80,8 @@ Status RawGuest::prepare(Code code, unsigned level, std::uint64_t rcx) {
 }
 
 Gva RawGuest::address(Code code) {
-  const std::array<const std::byte*, 4> starts{warmfork_probe_exit, warmfork_probe_exit_loop, warmfork_probe_syscall,
-                                               warmfork_probe_cpl0_loop};
+  const std::array<const std::byte*, 5> starts{warmfork_probe_exit, warmfork_probe_exit_loop, warmfork_probe_syscall,
+                                               warmfork_probe_cpl0_loop, warmfork_probe_xrstor};
   const auto offset = starts[static_cast<std::size_t>(code)] - warmfork_probe_code_begin;
   return Gva{kCode + static_cast<std::uint64_t>(offset)};
 }

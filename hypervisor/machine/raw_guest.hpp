@@ -8,6 +8,7 @@
 #include "base/result.hpp"
 #include "kvm/kvm.hpp"
 #include "memory/address.hpp"
+#include "x86/cpuid.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -24,9 +25,12 @@ class RawGuest {
     kExitLoop,  // exits for ever
     kSyscall,   // one SYSCALL, which exits from its stub
     kCpl0Loop,  // rcx iterations of two instructions, then an exit; made to be run at CPL 0
+    kXrstor,    // XRSTOR of the initial state, then an exit
   };
 
   [[nodiscard]] static Result<std::unique_ptr<RawGuest>> create(const kvm::Kvm& kvm);
+  /// The same on a processor of that model.
+  [[nodiscard]] static Result<std::unique_ptr<RawGuest>> create(const kvm::Kvm& kvm, const x86::CpuModel& cpu);
 
   /// Sets the registers for a run of `code` from its start at privilege level `level` (0 or 3), by one ioctl each.
   [[nodiscard]] Status prepare(Code code, unsigned level = 3, std::uint64_t rcx = 0);

@@ -31,17 +31,6 @@ const kvm_cpuid_entry2* find_leaf(const x86::CpuModel& cpu, std::uint32_t functi
   return found == cpu.cpuid.end() ? nullptr : &*found;
 }
 
-// The state FNINIT and LDMXCSR leave, which is what Linux gives a new program: the processor's reset value of the x87
-// control word (0x40) differs, all else is as it should be.
-Status set_initial_fpu(kvm::VcpuFd& vcpu) {
-  constexpr std::uint16_t kControlWord = 0x37f;
-  constexpr std::uint32_t kMxcsr = 0x1f80;
-  WARMFORK_TRY_ASSIGN(kvm_fpu fpu, vcpu.fpu());
-  fpu.fcw = kControlWord;
-  fpu.mxcsr = kMxcsr;
-  return vcpu.set_fpu(fpu);
-}
-
 }  // namespace
 
 Result<kvm_sregs> set_up_vcpu(kvm::VcpuFd& vcpu, const x86::CpuModel& cpu, std::uint64_t root) {
@@ -64,7 +53,7 @@ Result<kvm_sregs> set_up_vcpu(kvm::VcpuFd& vcpu, const x86::CpuModel& cpu, std::
   sregs.idt = {.base = WARMFORK_SYSTEM_BASE + WARMFORK_IDT_OFFSET, .limit = x86::kIdtLimit, .padding = {}};
   WARMFORK_TRY(vcpu.set_sregs(sregs));
   if (has_xsave) WARMFORK_TRY(vcpu.set_xcr0(cpu.xcr0));
-  WARMFORK_TRY(set_initial_fpu(vcpu));
+  // x87 and SSE need nothing: a new vCPU of KVM has the control words Linux gives a program (0x37f, 0x1f80).
 
   const std::array msrs{
       kvm::Msr{kMsrStar, std::uint64_t{x86::kKernelCode} << 32},

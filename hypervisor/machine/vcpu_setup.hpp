@@ -20,7 +20,7 @@ inline constexpr std::uint64_t kUserFlags = 0x3002;
   return (flags & kAllowed) | kUserFlags;
 }
 
-/// Sets CPUID, MSRs, XCR0, x87/SSE control words and segments; `root` is the guest-physical address of the page tables,
+/// Sets CPUID, MSRs, XCR0 and segments; `root` is the guest-physical address of the page tables,
 /// for those who enter without loading segments. Returns the segment registers as KVM now holds them: the state every
 /// later entry at CPL 3 is made from.
 [[nodiscard]] Result<kvm_sregs> set_up_vcpu(kvm::VcpuFd& vcpu, const x86::CpuModel& cpu, std::uint64_t root = 0);

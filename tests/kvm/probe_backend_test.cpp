@@ -42,5 +42,23 @@ TEST_F(BackendProbe, AgreesWithAMachineOnSystemCalls) {
   EXPECT_EQ(info->name == "pvm", !info->syscall_enters_cpl0);
 }
 
+// CPUID and CR4.OSXSAVE decide where they are enforced; the check runs the instruction and so knows either way.
+TEST_F(BackendProbe, XrstorIsTriedNotAssumed) {
+  x86::CpuModel model = x86::make_cpu_model(system().supported_cpuid());
+  const Status possible = check_xrstor(system(), model);
+  EXPECT_TRUE(possible) << possible.error().message;
+  for (kvm_cpuid_entry2& entry : model.cpuid) {
+    if (entry.function == 1) entry.ecx &= ~(1U << 26);  // XSAVE
+  }
+  const auto backend = probe_backend(system());
+  ASSERT_TRUE(backend);
+  const Status without = check_xrstor(system(), model);
+  EXPECT_EQ(without.has_value(), backend->name == "pvm");
+  if (!without) {
+    EXPECT_EQ(without.error().kind, ErrorKind::kUnsupported);
+    EXPECT_NE(without.error().message.find("XRSTOR"), std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace warmfork::test

@@ -91,6 +91,17 @@ class Scribble : public MachineTest {
   std::uint64_t options_ = 0;
 };
 
+// Nobody sets the control words of a new vCPU: KVM's are those that Linux gives a program.
+TEST_F(Scribble, AProgramStartsWithTheControlWordsOfLinux) {
+  const auto machine = ready();
+  ASSERT_NE(machine, nullptr);
+  const StateReport report = reported(*machine);
+  std::uint16_t fcw = 0;
+  std::memcpy(&fcw, report.fxsave, sizeof fcw);
+  EXPECT_EQ(fcw, 0x37f);
+  EXPECT_EQ(report.mxcsr, 0x1f80U);
+}
+
 // What a guest finds without a reset: the registers that the host sets at every entry are clean, all others are not.
 TEST_F(Scribble, RegistersStayDirtyWithoutAReset) {
   for (const std::uint64_t pending : {0UL, std::uint64_t{SCRIBBLE_PENDING}}) {

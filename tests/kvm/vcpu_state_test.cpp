@@ -152,21 +152,6 @@ TEST_F(VcpuStates, XsaveAreasMadeByHandAreTakenWithinTheGuestsCpuid) {
   EXPECT_FALSE(vcpu.set_xsave({}));
 }
 
-// Why restore() does not use KVM_SET_FPU: it sets neither MXCSR nor XSTATE_BV, so what it writes into a component that
-// is initial stays without effect. If this fails, KVM has changed, for the better.
-TEST_F(VcpuStates, SetFpuReachesNeitherMxcsrNorInitialComponents) {
-  const auto machine = make("probe_calls");
-  ASSERT_NE(machine, nullptr);
-  kvm::VcpuFd& vcpu = machine->vcpu();
-  const VcpuState fresh = captured(*machine);
-  auto fpu = vcpu.fpu();
-  ASSERT_TRUE(fpu);
-  fpu->mxcsr = 0x9fc0;
-  fpu->fcw = 0x27f;
-  ASSERT_TRUE(vcpu.set_fpu(*fpu));
-  EXPECT_THAT(compare(fresh, captured(*machine)), IsEmpty());
-}
-
 // A port read that was never answered: KVM would write its result into whatever registers come next.
 TEST_F(VcpuStates, RestoreLeavesNoUnfinishedExit) {
   const auto machine = make("probe_foreign_port", {"41", "in", "8"});

@@ -120,4 +120,11 @@ void Heap::insert(std::uint64_t begin, std::uint64_t end) {
   }
 }
 
+std::string Heap::describe() const {
+  std::string text = fmt::format("break {:#x}, {} bytes mapped", break_, mapped_);
+  for (const auto& [begin, end] : mappings_) text += fmt::format(", {:#x}-{:#x}", begin, end);
+  for (const AddressRange& range : freed_) text += fmt::format(", freed {:#x} + {:#x}", range.begin.value, range.size);
+  return text;
+}
+
 }  // namespace warmfork::linux_abi

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace warmfork::linux_abi {
@@ -45,6 +46,9 @@ class Heap {
   void limit(std::uint64_t bytes) { limit_ = bytes; }
   /// Bytes in use by brk and mappings.
   [[nodiscard]] std::uint64_t used() const { return mapped_ + (page_ceil(break_) - range_.begin.value); }
+
+  /// All of the book but the limit, in words: equal for equal books.
+  [[nodiscard]] std::string describe() const;
 
   /// Page ranges given back since the last call, which must be zero before they are used again.
   std::vector<AddressRange> take_freed();

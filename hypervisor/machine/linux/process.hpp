@@ -103,6 +103,8 @@ class Process {
   void reseed(std::optional<std::uint64_t> seed);
   /// The guest's heap may not grow past `bytes` in all.
   void limit_heap(std::uint64_t bytes) { heap_.limit(bytes); }
+  /// Calls `trace` after every system call from now on; an empty function: no more.
+  void set_trace(std::function<void(const SyscallRecord&)> trace) { config_.trace = std::move(trace); }
   /// For a master: generation 0 and random bytes.
   [[nodiscard]] ForkInfo fork_info();
   /// Fills `out` with random bytes, from the seed if one was given.

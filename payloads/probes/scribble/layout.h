@@ -69,6 +69,6 @@
 /* Options of the calls. */
 #define SCRIBBLE_FSGSBASE 1 /* RDFSBASE and its like may be used */
 #define SCRIBBLE_PENDING 2  /* leaves an unmasked x87 exception pending and unmasks those of SSE */
-#define SCRIBBLE_KEEP 4     /* random_scribble: leaves its mappings as they are, also those without access */
+#define SCRIBBLE_KEEP 4 /* random_scribble: leaves its mappings as they are, also those without access, and FS, GS */
 
 #endif

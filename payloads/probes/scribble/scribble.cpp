@@ -281,6 +281,11 @@ std::uint64_t random_scribble(std::uint64_t seed, std::uint64_t steps, const Ran
       if (mapping.size != 0) system_call(SYS_munmap, mapping.begin, mapping.size);
     }
     system_call(SYS_brk, first_break);
+  } else {
+    constexpr std::uint64_t kSetGs = 0x1001;
+    constexpr std::uint64_t kSetFs = 0x1002;
+    system_call(SYS_arch_prctl, kSetFs, random.next() & 0x7fff'ffff'fff8);
+    system_call(SYS_arch_prctl, kSetGs, random.next() & 0x7fff'ffff'fff8);
   }
   return sum;
 }
