@@ -19,6 +19,10 @@ namespace warmfork::linux_abi {
 class Heap {
  public:
   explicit Heap(AddressRange range);
+  /// A heap over `range` with this break and these mappings (begin, end), as break_end() and mappings() gave them.
+  /// nullopt: no heap over this range can be so.
+  [[nodiscard]] static std::optional<Heap> rebuild(AddressRange range, std::uint64_t break_end,
+                                                   const std::map<std::uint64_t, std::uint64_t>& mappings);
 
   /// Linux brk: sets the break and returns it, or returns the old one if `wanted` is impossible. Pages given up are
   /// reported by take_freed().
@@ -49,6 +53,9 @@ class Heap {
 
   /// All of the book but the limit, in words: equal for equal books.
   [[nodiscard]] std::string describe() const;
+  [[nodiscard]] std::uint64_t break_end() const { return break_; }
+  /// begin -> end; sorted, disjoint, with a gap between any two.
+  [[nodiscard]] const std::map<std::uint64_t, std::uint64_t>& mappings() const { return mappings_; }
 
   /// Page ranges given back since the last call, which must be zero before they are used again.
   std::vector<AddressRange> take_freed();
