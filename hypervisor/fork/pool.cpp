@@ -84,6 +84,7 @@ struct alignas(64) Shelf {
 
 // Two words make the fast path right. A releaser parks its fork and then looks at attention_; who waits raises
 // attention_ and then looks at all shelves. Both in sequentially consistent order, so one of the two sees the other.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): shelves lie on lines of their own
 class Pool::Impl {
  public:
   Impl(const kvm::Kvm& kvm, std::shared_ptr<const Snapshot> snapshot, const PoolOptions& options)
@@ -118,8 +119,8 @@ class Pool::Impl {
   };
   static constexpr std::uint32_t kClosed = std::uint32_t{1} << 31;
 
-  // What follows up to sweep() has the lock; functions that take a Lock give it up meanwhile.
   [[nodiscard]] Result<PoolEntry*> take_slow(Shelf& shelf, std::uint64_t timeout_ns);
+  // With the lock held, up to sweep(); functions that take it as an argument give it up meanwhile.
   [[nodiscard]] Result<PoolEntry*> wait(Lock& lock, std::uint64_t timeout_ns);
   [[nodiscard]] bool may_grow() const;
   [[nodiscard]] bool hopeless() const { return usable_ == 0 && making_ == 0; }
@@ -146,10 +147,10 @@ class Pool::Impl {
   const PoolOptions options_;
   std::unique_ptr<ForkSource> source_;  // outlives the forks
 
-  std::array<Shelf, kShelves> shelves_;
-  alignas(64) std::atomic<std::uint32_t> attention_{0};  // threads in the queue, and kClosed
+  std::atomic<std::uint32_t> attention_{0};  // threads in the queue, and kClosed
   std::atomic<std::uint64_t> faults_{0};
   std::atomic<std::uint64_t> deadlines_{0};
+  std::array<Shelf, kShelves> shelves_;
 
   std::mutex source_mutex_;  // whoever makes a fork or a vCPU; never taken with mutex_ held
   std::mutex mutex_;         // of all that follows
@@ -162,7 +163,7 @@ class Pool::Impl {
   std::size_t usable_ = 0;                           // forks that are leased, parked or free
   std::size_t making_ = 0;                           // threads in grow()
   std::size_t vcpus_ = 0;
-  Clock::time_point grow_again_{};
+  Clock::time_point grow_again_;
   Waiter* first_ = nullptr;
   Waiter* last_ = nullptr;
   std::uint64_t waited_ = 0;

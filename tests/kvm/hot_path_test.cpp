@@ -80,9 +80,9 @@ long syscall(long number, ...) noexcept {
 
 void* mmap(void* at, std::size_t size, int protection, int flags, int fd, off_t offset) noexcept {
   ++other_calls;
-  return reinterpret_cast<void*>(system_call(SYS_mmap, word(at), size, static_cast<std::uint64_t>(protection),
-                                             static_cast<std::uint64_t>(flags), static_cast<std::uint64_t>(fd),
-                                             static_cast<std::uint64_t>(offset)));
+  return reinterpret_cast<void*>(system_call(  // NOLINT(performance-no-int-to-ptr)
+      SYS_mmap, word(at), size, static_cast<std::uint64_t>(protection), static_cast<std::uint64_t>(flags),
+      static_cast<std::uint64_t>(fd), static_cast<std::uint64_t>(offset)));
 }
 int munmap(void* at, std::size_t size) noexcept {
   ++other_calls;
