@@ -114,7 +114,7 @@ Result<std::unique_ptr<CallChannel>> CallChannel::open_for_one_tenant(Guest& gue
     channel->thread_ = std::jthread([&channel = *channel] { channel.serve(); });
   } catch (const std::system_error& error) {
     channel->closed_ = true;
-    guest.give_up_service();
+    guest.end_service();
     return fail(ErrorKind::kHost, "cannot start the call ring's server: {}", error.what());
   }
   if (options.cpu) WARMFORK_TRY(pin(channel->thread_, *options.cpu));
@@ -291,6 +291,7 @@ Status CallChannel::close() {
   }
   closed_ = true;
   thread_.join();
+  guest_.end_service();
   if (cancelled_.load(std::memory_order_acquire)) guest_.cpu().forget_cancel();
   put_.for_each_run([&](std::size_t first, std::size_t count) {
     for (std::size_t page = first; page < first + count; ++page) guest_.memory().dirty().add(page);

@@ -131,7 +131,7 @@ Result<Guest::Service> Guest::finish_service(Result<GuestStop> stop) {
   }
   switch (stop->kind) {
     case GuestStop::Kind::kParked: return Service::kParked;
-    case GuestStop::Kind::kReturned: state_ = State::kReady; return Service::kEnded;
+    case GuestStop::Kind::kReturned: return Service::kEnded;
     case GuestStop::Kind::kExited:
       exited(*stop);
       return fail(ErrorKind::kGuestFault, "{}: the program exited with code {} during a vmcall", program_->name,

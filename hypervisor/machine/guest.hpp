@@ -51,12 +51,11 @@ class Guest {
   /// What has become of the service of the call ring.
   enum class Service : std::uint8_t {
     kParked,  // the ring has been empty for as many polls as it was told; serve_on() continues
-    kEnded,   // by a request for that, or the guest says so; the guest is ready again
+    kEnded,   // by a request for that, or the guest says so
   };
   /// For CallChannel (fork/call_channel.hpp), which knows when to do what: from here on the guest is not for calls.
   /// Errors: kUsage (not ready, or no vCPU).
   [[nodiscard]] Status begin_service();
-  void give_up_service() { state_ = State::kReady; }  // it has not begun to serve
   /// Runs the stub page's server of the call ring from request 1 on, with `polls` before it parks (0: never). May run
   /// on another thread than begin_service(). Whatever ends it in another way ends the guest, with the same error.
   [[nodiscard]] Result<Service> serve(std::uint64_t polls);
@@ -65,6 +64,10 @@ class Guest {
   /// what that call begins with, but for the extended state, which a fork's first call loads itself. For proofs.
   /// Errors: kUsage (not ready), kHost.
   [[nodiscard]] Status stage(Gva function, std::span<const std::uint64_t> arguments);
+  /// By the thread of begin_service(), when nothing serves any more: the guest is ready again, unless it has ended.
+  void end_service() {
+    if (state_ == State::kServing) state_ = State::kReady;
+  }
 
   /// Stops what runs, or the next thing that is asked to run. Any thread; async-signal-safe.
   void cancel() { cpu_->cancel(); }
