@@ -1,7 +1,7 @@
 // warmfork verify-reset: the proof of reset, on this machine, for as long as one likes.
 #include "console.hpp"
 #include "exit_codes.hpp"
-#include "fork/reset_proof.hpp"
+#include "proof/reset_proof.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
 // The proof of reset holds, for every kind, population and mode; and it finds what a broken reset would leave.
-#include "fork/reset_proof.hpp"
+#include "proof/reset_proof.hpp"
 
 #include "machine_test.hpp"
 

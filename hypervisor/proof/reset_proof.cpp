@@ -1,4 +1,4 @@
-#include "fork/reset_proof.hpp"
+#include "proof/reset_proof.hpp"
 
 #include "machine/machine.hpp"
 #include "machine/vcpu_state.hpp"
