@@ -18,7 +18,7 @@ class BenchTest : public CliKvmTest {};
 
 TEST_F(BenchTest, WritesEveryFigureWithItsDistributionAndFloor) {
   const auto file = std::filesystem::temp_directory_path() / ("warmfork-bench-" + std::to_string(::getpid()) + ".json");
-  const Ended ended = run_cli({"bench", "floors", "lifecycle", "lc3", "--quick", "--json", file.string()});
+  const Ended ended = run_cli({"bench", "floors", "lifecycle", "lc3", "--quick", "--all", "--json", file.string()});
   ASSERT_EQ(ended.code, 0) << ended.err;
   const json result = json::parse(std::ifstream(file));
   std::filesystem::remove(file);
