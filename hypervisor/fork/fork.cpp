@@ -84,10 +84,10 @@ Status Fork::settle(Home home, Population population, ResetMode mode) {
   process_.emplace(*space_, options_.io != nullptr ? *options_.io : no_io, linux_abi::ProcessConfig{});
   if (options_.heap_limit_bytes != 0) process_->limit_heap(options_.heap_limit_bytes);
   strategy_ = make_reset_strategy(mode, options_.reset == ResetMode::kAuto, {*snapshot_, *space_, *home.vm});
-  home_ = std::move(home);
   const std::uint64_t prepared = tsc_now_ordered();
   fill_window();
   WARMFORK_TRY(begin_life());
+  home_ = std::move(home);  // last: a fork that could not be made leaves the home to its source
   times_ = {.prepare_ticks = prepared - begin, .fill_ticks = tsc_now_ordered() - prepared};
   return {};
 }

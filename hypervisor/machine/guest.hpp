@@ -66,6 +66,8 @@ class Guest {
   [[nodiscard]] const linux_abi::Process& process() const { return *process_; }
   [[nodiscard]] const MachineCounters& counters() const { return cpu_->counters(); }
   [[nodiscard]] bool ready() const { return state_ == State::kReady; }
+  /// A deadline or a cancellation has stopped a call, which can be resumed.
+  [[nodiscard]] bool stopped() const { return state_ == State::kStopped; }
   /// Stack pointer of every vmcall.
   [[nodiscard]] std::uint64_t call_stack() const { return call_stack_; }
   /// Why the guest ended, if a fault ended it.

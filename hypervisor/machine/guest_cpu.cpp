@@ -41,10 +41,8 @@ Result<std::unique_ptr<GuestCpu>> GuestCpu::create(kvm::VmFd& vm, const x86::Cpu
 
 Result<bool> GuestCpu::take_over(AddressSpace& space) {
   if (owner_ == &space) return false;
-  if (owner_ != nullptr) {
-    if (!clean_) WARMFORK_TRY(recover());  // of a guest that crashed or was stopped
-    WARMFORK_TRY(collect_dirty(*owner_));
-  }
+  if (!clean_) WARMFORK_TRY(recover());  // of a guest that crashed or was stopped, and may be gone by now
+  if (owner_ != nullptr) WARMFORK_TRY(collect_dirty(*owner_));
   owner_ = &space;
   segments_stale_ = true;
   return true;

@@ -296,6 +296,24 @@ TEST_F(ForkTest, ASourceHoldsAsManyAsItWasMadeFor) {
   EXPECT_FALSE(make_fork_source(system(), snapshot_, {.kind = ForkKind::kSpace}, 0));
 }
 
+TEST_F(ForkTest, AVcpuThatACrashedForkHasLeftServesTheNext) {
+  make_master();
+  take();
+  open({.kind = ForkKind::kSpace}, 2);
+  for (int round = 0; round < 3; ++round) {
+    {
+      const auto bad = fork();
+      EXPECT_FALSE(try_call(*bad, "poke", {WARMFORK_FORK_PAGE, 1}));
+    }
+    EXPECT_EQ(call(*fork(), "count"), 1001U);
+    {
+      const auto late = fork();
+      EXPECT_FALSE(try_call(*late, "spin", {}, 2'000'000));
+    }
+    EXPECT_EQ(call(*fork(), "count"), 1001U);
+  }
+}
+
 TEST_F(ForkTest, ASnapshotOfAForkHoldsOnlyWhatDiffers) {
   make_master(512);
   (void)call(*master_, "count");
