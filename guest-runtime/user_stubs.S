@@ -33,14 +33,17 @@ warmfork_user_stubs_begin:
     outb %al, $WARMFORK_PORT_RETURN
     hlt
 
-    /* Serves a call ring (abi/call_ring.hpp) without exits: rdi = ring, rsi = first sequence number, rdx = polls before
-     * parking. Registers a called function preserves (System V AMD64 ABI, 3.2.1) hold everything between calls. The
-     * host continues behind the parking exit when there is a request. */
+    /* Serves a call ring (abi/call_ring.hpp) without exits until a request's function is 0. Entered by `call` like any
+     * vmcall: rdi = ring, rsi = first sequence number, rdx = polls before parking (0: never); but it preserves nothing.
+     * What a called function preserves (System V AMD64 ABI, 3.2.1) holds everything between calls. The host continues
+     * behind the parking exit when there is a request. PAUSE is for a processor shared with whoever makes requests; it
+     * comes seldom because a request that comes during one is seen later. */
     .org WARMFORK_STUB_SERVE, 0xf4
+    subq $8, %rsp /* behind a call: called functions find it aligned again */
     movq %rdi, %rbx
     movq %rsi, %r12
     movq %rdx, %r13
-1:  movq %r12, %r14
+1:  movl %r12d, %r14d
     andl $(WARMFORK_CALL_RING_SLOTS - 1), %r14d
     shll $WARMFORK_CALL_RING_SLOT_SHIFT, %r14d
     addq %rbx, %r14
@@ -48,6 +51,10 @@ warmfork_user_stubs_begin:
 3:  cmpq %r12, WARMFORK_CALL_RING_REQUEST_SEQUENCE(%r14)
     je 4f
     decq %r15
+    testb %r15b, %r15b
+    jnz 3b
+    pause
+    testq %r15, %r15
     jnz 3b
     outb %al, $WARMFORK_PORT_PARK
     jmp 2b
@@ -65,8 +72,8 @@ warmfork_user_stubs_begin:
     movq %r12, WARMFORK_CALL_RING_RESPONSE_SEQUENCE(%r14)
     incq %r12
     jmp 1b
-5:  outb %al, $WARMFORK_PORT_RETURN
-    hlt
+5:  addq $8, %rsp
+    ret
 
 warmfork_user_stubs_end:
 

@@ -120,6 +120,7 @@ Status Fork::begin_life() {
 }
 
 Status Fork::bind(GuestCpu& cpu) {
+  if (state_ == State::kServing) return Failure(describe_unready("bind"));
   if (cpu_ != nullptr && cpu_ != &cpu) {
     WARMFORK_TRY(cpu_->collect_dirty(*space_));
     cpu_->release(*space_);
@@ -136,6 +137,8 @@ Status Fork::bind(GuestCpu& cpu) {
 }
 
 Status Fork::reset() {
+  if (state_ == State::kServing) [[unlikely]]
+    return Failure(describe_unready("reset"));
   if (cpu_ != nullptr && cpu_->runs(*space_)) {
     if (!cpu_->clean()) [[unlikely]]
       WARMFORK_TRY(cpu_->recover());

@@ -30,6 +30,7 @@ Error Guest::describe_unready(std::string_view what) const {
     case State::kStoppedInBoot:
     case State::kStopped:
       return {ErrorKind::kUsage, fmt::format("{}: {} while a stopped call waits to be resumed", name, what)};
+    case State::kServing: return {ErrorKind::kUsage, fmt::format("{}: {} while it serves a call ring", name, what)};
     default: break;
   }
   if (fault_) return {ErrorKind::kGuestFault, fmt::format("{}: the guest has ended: {}", name, fault_->summary)};
@@ -96,6 +97,42 @@ Result<std::uint64_t> Guest::finish_call(Result<GuestStop> stop) {
     case GuestStop::Kind::kParked: break;
   }
   return condemn("the program parked outside a call ring");
+}
+
+Status Guest::begin_service() {
+  if (state_ != State::kReady) return Failure(describe_unready("call ring"));
+  if (cpu_ == nullptr) return fail(ErrorKind::kUsage, "{}: call ring without a vCPU", program_->name);
+  state_ = State::kServing;
+  return {};
+}
+
+Result<Guest::Service> Guest::serve(std::uint64_t polls) {
+  const std::array arguments{space_->layout().call_ring().begin.value, std::uint64_t{1}, polls};
+  const kvm_regs regs = call_registers(Gva{kUserStubs + WARMFORK_STUB_SERVE}, arguments);
+  pristine_entry_ = false;
+  return finish_service(cpu_->run(context(), regs, 0));
+}
+
+Result<Guest::Service> Guest::serve_on() { return finish_service(cpu_->go_on(context(), 0)); }
+
+Result<Guest::Service> Guest::finish_service(Result<GuestStop> stop) {
+  if (!stop) {
+    Failure failure = note(std::move(stop).error());
+    // What was stopped are calls of others, in the middle of the ring: nobody could resume them.
+    if (state_ == State::kStopped) host_error_ = failure.value();
+    state_ = State::kEnded;
+    return failure;
+  }
+  switch (stop->kind) {
+    case GuestStop::Kind::kParked: return Service::kParked;
+    case GuestStop::Kind::kReturned: state_ = State::kReady; return Service::kEnded;
+    case GuestStop::Kind::kExited:
+      exited(*stop);
+      return fail(ErrorKind::kGuestFault, "{}: the program exited with code {} during a vmcall", program_->name,
+                  exit_code_);
+    case GuestStop::Kind::kReady: break;
+  }
+  return condemn("the program asked for vmcalls during a vmcall");
 }
 
 void Guest::exited(const GuestStop& stop) {

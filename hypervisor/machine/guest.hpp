@@ -1,7 +1,8 @@
 // A guest that can be called: what a master (Machine) and a fork of it (Fork) have in common.
 //
 //   ready ──call──> ready …            any state ──> ended (fault, exit; with a report)
-//     └─ deadline, cancel ──> stopped ──resume──> ready …
+//     ├─ deadline, cancel ──> stopped ──resume──> ready …
+//     └─ begin_service ──> serving a call ring ──> ready …
 //
 // A call is one KVM_RUN: arguments go in through the synced registers, the result comes back in them. No allocation,
 // lock, log or further system call happens on that path.
@@ -47,6 +48,20 @@ class Guest {
   /// Goes on with what a deadline or a cancellation stopped; returns as that call would have.
   [[nodiscard]] Result<std::uint64_t> resume(CallOptions options = {});
 
+  /// What has become of the service of the call ring.
+  enum class Service : std::uint8_t {
+    kParked,  // the ring has been empty for as many polls as it was told; serve_on() continues
+    kEnded,   // by a request for that, or the guest says so; the guest is ready again
+  };
+  /// For CallChannel (fork/call_channel.hpp), which knows when to do what: from here on the guest is not for calls.
+  /// Errors: kUsage (not ready, or no vCPU).
+  [[nodiscard]] Status begin_service();
+  void give_up_service() { state_ = State::kReady; }  // it has not begun to serve
+  /// Runs the stub page's server of the call ring from request 1 on, with `polls` before it parks (0: never). May run
+  /// on another thread than begin_service(). Whatever ends it in another way ends the guest, with the same error.
+  [[nodiscard]] Result<Service> serve(std::uint64_t polls);
+  [[nodiscard]] Result<Service> serve_on();
+
   /// Stops what runs, or the next thing that is asked to run. Any thread; async-signal-safe.
   void cancel() { cpu_->cancel(); }
 
@@ -77,7 +92,7 @@ class Guest {
   [[nodiscard]] GuestCpu& cpu() { return *cpu_; }
 
  protected:
-  enum class State : std::uint8_t { kNew, kStoppedInBoot, kReady, kStopped, kEnded };
+  enum class State : std::uint8_t { kNew, kStoppedInBoot, kReady, kServing, kStopped, kEnded };
 
   Guest() = default;
   ~Guest() = default;
@@ -86,6 +101,7 @@ class Guest {
   /// Registers of a vmcall's entry, through the pristine stub if the extended state must be the snapshot's.
   [[nodiscard]] kvm_regs call_registers(Gva function, std::span<const std::uint64_t> arguments) const;
   [[nodiscard]] Result<std::uint64_t> finish_call(Result<GuestStop> stop);
+  [[nodiscard]] Result<Service> finish_service(Result<GuestStop> stop);
   void exited(const GuestStop& stop);
   /// Takes note of why a run failed, and passes the error on.
   [[nodiscard]] Failure note(Error error);

@@ -60,8 +60,7 @@ Status GuestCpu::remember(const CaptureContext& context) {
 }
 
 Status GuestCpu::recover() {
-  (void)watch_->take_stop_reason();  // it was meant for the run that is over
-  vcpu_.clear_immediate_exit();
+  forget_cancel();  // it was meant for the run that is over
   if (!pristine_) return fail(ErrorKind::kUsage, "a vCPU without a remembered state cannot be recovered");
   WARMFORK_TRY(restore(vcpu_, *pristine_));
   segments_stale_ = true;

@@ -99,6 +99,13 @@ class GuestCpu {
 
   /// Stops what runs, or the next run. Any thread; async-signal-safe.
   void cancel() { watch_->cancel(); }
+  /// Ends what runs with kDeadline: for whoever keeps the time himself. Does nothing between runs. Any thread.
+  void expire() { watch_->expire(); }
+  /// Forgets a cancel() that has not stopped anything yet.
+  void forget_cancel() {
+    (void)watch_->take_stop_reason();
+    vcpu_.clear_immediate_exit();
+  }
 
   [[nodiscard]] kvm::VcpuFd& vcpu() { return vcpu_; }
   [[nodiscard]] MachineCounters& counters() { return counters_; }

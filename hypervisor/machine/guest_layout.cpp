@@ -53,9 +53,11 @@ Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& pla
   layout->stack_ = place(sizes.stack, kUserData, "the stack");
   next = next + kPage;
   layout->call_area_ = place(sizes.call_area, kUserData, "the call area");
+  // The host's threads use the call area and the ring while the guest runs: forget_translations() must never come
+  // between.
+  if (layout->call_area_.size != 0) layout->pieces_.back().protectable = false;
   next = next + kPage;
   layout->call_ring_ = place(kCallRingSize, kUserData, "the call ring");
-  // The host's threads use the ring while the guest runs; forget_translations() must never come between.
   layout->pieces_.back().protectable = false;
   next = next + kPage;
   layout->exception_stack_ = place(kExceptionStackSize, {false, true, false}, "the exception stack");

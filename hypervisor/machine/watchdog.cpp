@@ -64,6 +64,14 @@ void WatchSlot::cancel() {
   Watchdog::instance().wake();
 }
 
+void WatchSlot::expire() {
+  std::uint64_t deadline = deadline_.load(std::memory_order_acquire);
+  if (deadline == 0 || deadline == kExpired) return;
+  if (!deadline_.compare_exchange_strong(deadline, kExpired, std::memory_order_acq_rel)) return;
+  kick();
+  Watchdog::instance().wake();  // it repeats the kick
+}
+
 void WatchSlot::kick() {
   vcpu_.request_immediate_exit();
   // A thread that has just left the call gets a signal it ignores; an id that is no longer a thread of this process is

@@ -46,6 +46,8 @@ class WatchSlot {
   [[nodiscard]] StopReason take_stop_reason();
   /// Stops the running call, or the next one if none runs.
   void cancel();
+  /// The running call's deadline has passed, whatever arm() was told; nothing if none runs. Any thread.
+  void expire();
 
  private:
   friend class Watchdog;
