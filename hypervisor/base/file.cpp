@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <memory>
+
 namespace warmfork {
 namespace {
 
@@ -40,22 +43,58 @@ Result<std::vector<std::byte>> read_file(const std::string& path, std::size_t li
   return bytes;
 }
 
+Status write_all(int fd, std::span<const std::byte> bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return fail_errno("{}", path);
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+  }
+  return {};
+}
+
 Status write_file(const std::string& path, const void* data, std::size_t size) {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd) return fail_errno("{}", path);
-  const auto* bytes = static_cast<const std::byte*>(data);
-  for (std::size_t done = 0; done < size;) {
-    const ssize_t put = ::write(fd.get(), bytes + done, size - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) {
-      auto failure = fail_errno("{}", path);
-      // Half a file is worse than none. Only what is a file of its own: not a device, nor the link that led to one.
-      struct stat status{};
-      if (::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
-      return failure;
-    }
-    done += static_cast<std::size_t>(put);
+  auto written = write_all(fd.get(), {static_cast<const std::byte*>(data), size}, path);
+  if (!written) {
+    // Half a file is worse than none. Only what is a file of its own: not a device, nor the link that led to one.
+    struct stat status{};
+    if (::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
   }
+  return written;
+}
+
+Status replace_file(const std::string& path, const std::function<Status(int fd)>& write) {
+  std::string target = path;
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) == 0) {
+    if (::stat(path.c_str(), &status) != 0) return fail_errno("{}", path);
+    if (!S_ISREG(status.st_mode)) return fail(ErrorKind::kUsage, "{}: not a regular file, which it has to be", path);
+    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
+    if (real == nullptr) return fail_errno("{}", path);
+    target = real.get();
+  }
+  std::string temporary = target + ".XXXXXX";
+  {
+    const UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
+    if (!fd) return fail_errno("{}: a new file beside it", path);
+    const auto fill = [&]() -> Status {
+      WARMFORK_TRY(write(fd.get()));
+      if (::fsync(fd.get()) != 0) return fail_errno("{}", path);
+      if (::rename(temporary.c_str(), target.c_str()) != 0) return fail_errno("{}", path);
+      return {};
+    };
+    if (auto filled = fill(); !filled) {
+      ::unlink(temporary.c_str());
+      return filled;
+    }
+  }
+  // The new name must last as well. Some file systems cannot be asked for that.
+  const std::size_t slash = target.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : target.substr(0, slash + 1);
+  const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd && ::fsync(fd.get()) != 0 && errno == EIO) return fail_errno("{}", folder);
   return {};
 }
 

@@ -4,6 +4,8 @@
 #include "base/result.hpp"
 
 #include <cstddef>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,5 +16,13 @@ namespace warmfork {
 
 /// Writes a whole file, replacing it; errors (kHost) name the path. A partial regular file is removed.
 [[nodiscard]] Status write_file(const std::string& path, const void* data, std::size_t size);
+
+/// Replaces the file `path` by one that `write` fills through a descriptor, or leaves it as it is: whoever opens `path`
+/// at any time finds the old file or all of the new one, also after a crash. The new file is for its owner only. A link
+/// is followed. Errors: kUsage (`path` is something else than a regular file), kHost, and those of `write`.
+[[nodiscard]] Status replace_file(const std::string& path, const std::function<Status(int fd)>& write);
+
+/// Writes all of `bytes` at the descriptor's position; errors (kHost) name the path.
+[[nodiscard]] Status write_all(int fd, std::span<const std::byte> bytes, const std::string& path);
 
 }  // namespace warmfork

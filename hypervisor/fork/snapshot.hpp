@@ -12,6 +12,7 @@
 #include "base/mapping.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "fork/checksum.hpp"
 #include "kvm/kvm.hpp"
 #include "machine/address_space.hpp"
 #include "machine/guest_layout.hpp"
@@ -24,12 +25,31 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace warmfork {
 
 class Fork;
+class Snapshot;
+
+/// What a snapshot consists of.
+struct SnapshotParts {
+  std::shared_ptr<const GuestProgram> program;
+  std::shared_ptr<const GuestLayout> layout;
+  std::shared_ptr<const Mapping> image;
+  std::shared_ptr<const Snapshot> base;  // of a layer
+  x86::CpuModel cpu_model;               // what forks get
+  x86::UserFeatures features;            // what the program has been offered so far
+  linux_abi::Process::Book book{.heap = linux_abi::Heap({}), .fs_base = 0, .gs_base = 0, .random_bytes = {}};
+  std::vector<AddressSpace::Override> overrides;
+  std::uint64_t call_stack = 0;
+  UniqueFd window_fd;  // sealed (fork/frozen_window.hpp); none in a layer
+  Mapping view;        // the whole window, read-only
+  PageSet own;         // pages that are not zero; in a layer: that differ from the base. With the fork page
+  std::optional<Checksum> file_id;  // of the file it was read from
+};
 
 class Snapshot {
  public:
@@ -40,48 +60,47 @@ class Snapshot {
   /// Freezes a fork between two calls, as a layer over the snapshot it was made from.
   [[nodiscard]] static Result<std::shared_ptr<const Snapshot>> take(const kvm::Kvm& kvm, Fork& fork);
 
-  [[nodiscard]] const std::shared_ptr<const GuestProgram>& program() const { return program_; }
-  [[nodiscard]] const std::shared_ptr<const GuestLayout>& layout() const { return layout_; }
-  [[nodiscard]] const x86::CpuModel& cpu_model() const { return cpu_model_; }
-  [[nodiscard]] const linux_abi::Process::Book& book() const { return book_; }
-  [[nodiscard]] std::span<const AddressSpace::Override> overrides() const { return overrides_; }
-  [[nodiscard]] std::uint64_t call_stack() const { return call_stack_; }
+  /// Puts a snapshot together whose parts the caller vouches for; only their sizes are checked (kUsage). For a layer
+  /// image, program, layout and CPU model are the base's.
+  [[nodiscard]] static Result<std::shared_ptr<const Snapshot>> assemble(SnapshotParts parts);
+
+  [[nodiscard]] const std::shared_ptr<const GuestProgram>& program() const { return parts_.program; }
+  [[nodiscard]] const std::shared_ptr<const GuestLayout>& layout() const { return parts_.layout; }
+  [[nodiscard]] const x86::CpuModel& cpu_model() const { return parts_.cpu_model; }
+  [[nodiscard]] const x86::UserFeatures& features() const { return parts_.features; }
+  [[nodiscard]] const linux_abi::Process::Book& book() const { return parts_.book; }
+  [[nodiscard]] std::span<const AddressSpace::Override> overrides() const { return parts_.overrides; }
+  [[nodiscard]] std::uint64_t call_stack() const { return parts_.call_stack; }
+  [[nodiscard]] const std::optional<Checksum>& file_id() const { return parts_.file_id; }
 
   /// The image's bytes. Writable only for KVM's sake, whose slot is read-only; nobody writes them.
-  [[nodiscard]] std::span<std::byte> image() const { return image_->bytes(); }
+  [[nodiscard]] std::span<std::byte> image() const { return parts_.image->bytes(); }
+  [[nodiscard]] const std::shared_ptr<const Mapping>& shared_image() const { return parts_.image; }
   /// The window as it was frozen, fork page included.
-  [[nodiscard]] std::span<const std::byte> window() const { return view_.bytes(); }
+  [[nodiscard]] std::span<const std::byte> window() const { return parts_.view.bytes(); }
   /// The window of the lowest layer, for private mappings; pages of delta() have to be copied over it.
-  [[nodiscard]] int window_fd() const { return base_ ? base_->window_fd() : window_fd_.get(); }
+  [[nodiscard]] int window_fd() const { return parts_.base ? parts_.base->window_fd() : parts_.window_fd.get(); }
   /// Pages that are not zero; in a layer also those that differ from the base.
   [[nodiscard]] const PageSet& nonzero() const { return nonzero_; }
   /// The pages this layer and those below it (but the lowest) hold themselves. Empty in a snapshot of a master.
   [[nodiscard]] const PageSet& delta() const { return delta_; }
-  [[nodiscard]] const std::shared_ptr<const Snapshot>& base() const { return base_; }
+  /// The pages this snapshot itself holds, the fork page among them.
+  [[nodiscard]] const PageSet& own() const { return parts_.own; }
+  [[nodiscard]] const std::shared_ptr<const Snapshot>& base() const { return parts_.base; }
 
   /// Bytes this snapshot itself holds of the window: its nonzero pages, or for a layer those that differ.
-  [[nodiscard]] std::uint64_t stored_bytes() const { return (base_ ? own_pages_ : nonzero_.count()) * kPage; }
+  [[nodiscard]] std::uint64_t stored_bytes() const { return parts_.own.count() * kPage; }
 
  private:
-  Snapshot() = default;
-  [[nodiscard]] static Result<std::shared_ptr<Snapshot>> begin(const kvm::Kvm& kvm, Guest& guest,
-                                                               const x86::CpuModel& cpu);
-  [[nodiscard]] Status freeze_window(std::span<const std::byte> window);
-  [[nodiscard]] Status store_state(const kvm::Kvm& kvm, kvm::VcpuFd& vcpu, std::span<std::byte> window) const;
+  explicit Snapshot(SnapshotParts parts) : parts_(std::move(parts)) {}
+  [[nodiscard]] static Result<SnapshotParts> begin(Guest& guest, const x86::CpuModel& cpu);
 
-  std::shared_ptr<const GuestProgram> program_;
-  std::shared_ptr<const GuestLayout> layout_;
-  std::shared_ptr<const Mapping> image_;
-  std::shared_ptr<const Snapshot> base_;
-  x86::CpuModel cpu_model_;
-  linux_abi::Process::Book book_{.heap = linux_abi::Heap({}), .fs_base = 0, .gs_base = 0, .random_bytes = {}};
-  std::vector<AddressSpace::Override> overrides_;
-  std::uint64_t call_stack_ = 0;
-  UniqueFd window_fd_;
-  Mapping view_;
+  SnapshotParts parts_;
   PageSet nonzero_;
   PageSet delta_;
-  std::size_t own_pages_ = 0;
 };
+
+/// The window of a new layer over `base`, as it is in the base; writable, private.
+[[nodiscard]] Result<Mapping> layer_view(const Snapshot& base);
 
 }  // namespace warmfork

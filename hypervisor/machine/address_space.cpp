@@ -33,9 +33,13 @@ Status AddressSpace::build_tables() {
   return layout_->map_into(*tables_, kImageGpa, regions_.window_gpa);
 }
 
+void AddressSpace::build_system_pages(const GuestLayout& layout, std::span<std::byte> image) {
+  x86::build_system_pages(image.first(WARMFORK_SYSTEM_SIZE), WARMFORK_SYSTEM_BASE, layout.exception_stack().end().value,
+                          {warmfork_user_stubs_begin, warmfork_user_stubs_end});
+}
+
 Status AddressSpace::load(const LoadPlan& plan) {
-  x86::build_system_pages(regions_.image.first(WARMFORK_SYSTEM_SIZE), WARMFORK_SYSTEM_BASE,
-                          layout_->exception_stack().end().value, {warmfork_user_stubs_begin, warmfork_user_stubs_end});
+  build_system_pages(*layout_, regions_.image);
   for (const LoadSegment& segment : plan.segments) {
     const auto where = tables_->translate(segment.address.value);
     if (!where) return fail(ErrorKind::kInput, "segment at {:#x} is not mapped", segment.address.value);

@@ -54,6 +54,9 @@ class AddressSpace {
   /// Copies the program's segments and builds the system pages: once, for the master.
   [[nodiscard]] Status load(const LoadPlan& plan);
 
+  /// Builds the system pages at the start of `image` (zeroed there), as every guest of this layout has them.
+  static void build_system_pages(const GuestLayout& layout, std::span<std::byte> image);
+
   /// Makes the image (read-only) and the page tables memory of `vm`.
   [[nodiscard]] Status attach_shared(kvm::VmFd& vm) const;
   /// Makes the window memory of `vm`, with `flags` (KVM_MEM_LOG_DIRTY_PAGES or none). Again with other flags: they

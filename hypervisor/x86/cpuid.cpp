@@ -1,5 +1,7 @@
 #include "x86/cpuid.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace warmfork::x86 {
@@ -26,6 +28,130 @@ constexpr std::uint32_t kLeaf7EdxOff =
     bit(20) /* IBT */ | bit(22) /* AMX-BF16 */ | bit(24) /* AMX-TILE */ | bit(25) /* AMX-INT8 */;
 constexpr std::uint32_t kLeaf13EaxOff = bit(3) /* XSAVES */;
 constexpr std::uint32_t kExtended1EcxOff = bit(2) /* SVM */ | bit(29) /* MONITORX */;
+
+// The words of UserFeatures, and what may be set in them (Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E).
+struct FeatureWord {
+  std::uint32_t function;
+  std::uint32_t index;
+  __u32 kvm_cpuid_entry2::* word;
+};
+constexpr std::array<FeatureWord, UserFeatures::kWords> kFeatureWords{{
+    {1, 0, &kvm_cpuid_entry2::ecx},
+    {1, 0, &kvm_cpuid_entry2::edx},
+    {7, 0, &kvm_cpuid_entry2::ebx},
+    {7, 0, &kvm_cpuid_entry2::ecx},
+    {7, 0, &kvm_cpuid_entry2::edx},
+    {7, 1, &kvm_cpuid_entry2::eax},
+    {7, 1, &kvm_cpuid_entry2::edx},
+    {0xd, 1, &kvm_cpuid_entry2::eax},
+    {0x80000001, 0, &kvm_cpuid_entry2::ecx},
+    {0x80000001, 0, &kvm_cpuid_entry2::edx},
+    {0x80000008, 0, &kvm_cpuid_entry2::ebx},
+}};
+struct Feature {
+  std::size_t word;
+  unsigned bit;
+  const char* name;
+};
+constexpr Feature kFeatures[] = {
+    {0, 0, "sse3"},
+    {0, 1, "pclmulqdq"},
+    {0, 9, "ssse3"},
+    {0, 12, "fma"},
+    {0, 13, "cx16"},
+    {0, 19, "sse4.1"},
+    {0, 20, "sse4.2"},
+    {0, 22, "movbe"},
+    {0, 23, "popcnt"},
+    {0, 25, "aes"},
+    {0, 26, "xsave"},
+    {0, 28, "avx"},
+    {0, 29, "f16c"},
+    {0, 30, "rdrand"},
+    {1, 0, "fpu"},
+    {1, 4, "tsc"},
+    {1, 8, "cx8"},
+    {1, 15, "cmov"},
+    {1, 19, "clflush"},
+    {1, 23, "mmx"},
+    {1, 24, "fxsr"},
+    {1, 25, "sse"},
+    {1, 26, "sse2"},
+    {2, 3, "bmi1"},
+    {2, 4, "hle"},
+    {2, 5, "avx2"},
+    {2, 8, "bmi2"},
+    {2, 9, "erms"},
+    {2, 11, "rtm"},
+    {2, 16, "avx512f"},
+    {2, 17, "avx512dq"},
+    {2, 18, "rdseed"},
+    {2, 19, "adx"},
+    {2, 21, "avx512ifma"},
+    {2, 23, "clflushopt"},
+    {2, 24, "clwb"},
+    {2, 26, "avx512pf"},
+    {2, 27, "avx512er"},
+    {2, 28, "avx512cd"},
+    {2, 29, "sha"},
+    {2, 30, "avx512bw"},
+    {2, 31, "avx512vl"},
+    {3, 0, "prefetchwt1"},
+    {3, 1, "avx512vbmi"},
+    {3, 6, "avx512vbmi2"},
+    {3, 8, "gfni"},
+    {3, 9, "vaes"},
+    {3, 10, "vpclmulqdq"},
+    {3, 11, "avx512vnni"},
+    {3, 12, "avx512bitalg"},
+    {3, 14, "avx512vpopcntdq"},
+    {3, 22, "rdpid"},
+    {3, 25, "cldemote"},
+    {3, 27, "movdiri"},
+    {3, 28, "movdir64b"},
+    {4, 2, "avx5124vnniw"},
+    {4, 3, "avx5124fmaps"},
+    {4, 4, "fsrm"},
+    {4, 8, "avx512vp2intersect"},
+    {4, 14, "serialize"},
+    {4, 16, "tsxldtrk"},
+    {4, 23, "avx512fp16"},
+    {5, 0, "sha512"},
+    {5, 1, "sm3"},
+    {5, 2, "sm4"},
+    {5, 3, "raoint"},
+    {5, 4, "avxvnni"},
+    {5, 5, "avx512bf16"},
+    {5, 7, "cmpccxadd"},
+    {5, 10, "fzrm"},
+    {5, 11, "fsrs"},
+    {5, 12, "fsrc"},
+    {5, 23, "avxifma"},
+    {6, 4, "avxvnniint8"},
+    {6, 5, "avxneconvert"},
+    {6, 10, "avxvnniint16"},
+    {6, 14, "prefetchi"},
+    {6, 19, "avx10"},
+    {7, 0, "xsaveopt"},
+    {7, 1, "xsavec"},
+    {7, 2, "xgetbv1"},
+    {8, 0, "lahf"},
+    {8, 5, "lzcnt"},
+    {8, 6, "sse4a"},
+    {8, 7, "misalignsse"},
+    {8, 8, "prefetchw"},
+    {8, 11, "xop"},
+    {8, 16, "fma4"},
+    {8, 21, "tbm"},
+    {9, 11, "syscall"},
+    {9, 22, "mmxext"},
+    {9, 27, "rdtscp"},
+    {9, 29, "lm"},
+    {9, 30, "3dnowext"},
+    {9, 31, "3dnow"},
+    {10, 0, "clzero"},
+    {10, 4, "rdpru"},
+};
 
 }  // namespace
 
@@ -74,6 +200,46 @@ CpuModel make_cpu_model(std::span<const kvm_cpuid_entry2> supported) {
     if (entry.function == 0xd && entry.index == 0) entry.ecx = model.xsave_size;
   }
   return model;
+}
+
+UserFeatures user_features(const CpuModel& cpu) {
+  UserFeatures features;
+  features.xcr0 = cpu.xcr0;
+  for (const kvm_cpuid_entry2& entry : cpu.cpuid) {
+    for (const Feature& feature : kFeatures) {
+      const FeatureWord& word = kFeatureWords[feature.word];
+      if (entry.function == word.function && entry.index == word.index) {
+        features.words[feature.word] |= entry.*word.word & bit(feature.bit);
+      }
+    }
+  }
+  return features;
+}
+
+std::vector<std::string> names_of(const UserFeatures& features) {
+  std::vector<std::string> names;
+  UserFeatures unnamed = features;
+  for (const Feature& feature : kFeatures) {
+    if ((features.words[feature.word] & bit(feature.bit)) == 0) continue;
+    names.emplace_back(feature.name);
+    unnamed.words[feature.word] &= ~bit(feature.bit);
+  }
+  for (std::size_t word = 0; word < UserFeatures::kWords; ++word) {
+    for (unsigned i = 0; i < 32; ++i) {
+      if ((unnamed.words[word] & bit(i)) != 0) names.push_back(fmt::format("word {} bit {}", word, i));
+    }
+  }
+  for (unsigned i = 0; i < 64; ++i) {
+    if ((features.xcr0 >> i & 1) != 0) names.push_back(fmt::format("xcr0.{}", i));
+  }
+  return names;
+}
+
+UserFeatures missing_features(const UserFeatures& wanted, const UserFeatures& offered) {
+  UserFeatures missing;
+  for (std::size_t i = 0; i < UserFeatures::kWords; ++i) missing.words[i] = wanted.words[i] & ~offered.words[i];
+  missing.xcr0 = wanted.xcr0 & ~offered.xcr0;
+  return missing;
 }
 
 }  // namespace warmfork::x86

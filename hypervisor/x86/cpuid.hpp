@@ -3,8 +3,11 @@
 
 #include <linux/kvm.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace warmfork::x86 {
@@ -20,5 +23,19 @@ struct CpuModel {
 /// Filters `supported` (KVM_GET_SUPPORTED_CPUID). Taken away: everything that needs a kernel or a permission the host
 /// does not ask for (FSGSBASE, SMEP, SMAP, PKU, CET, AMX, SGX, MONITOR, WAITPKG, PCID, XSAVES, MPX) and the KVM leaves.
 [[nodiscard]] CpuModel make_cpu_model(std::span<const kvm_cpuid_entry2> supported);
+
+/// What a program at CPL 3 may find in CPUID and use. Not in it: what needs a kernel, names, caches, speculation
+/// controls. Snapshot files hold these words: their order, and which bits can be set, belong to that format.
+struct UserFeatures {
+  static constexpr std::size_t kWords = 11;
+  std::array<std::uint32_t, kWords> words{};
+  std::uint64_t xcr0 = 0;
+  friend bool operator==(const UserFeatures&, const UserFeatures&) = default;
+};
+[[nodiscard]] UserFeatures user_features(const CpuModel& cpu);
+/// Their names: "avx2", "xcr0.7"; a bit without a name as "word 3 bit 5".
+[[nodiscard]] std::vector<std::string> names_of(const UserFeatures& features);
+/// Those of `wanted` that are not `offered`.
+[[nodiscard]] UserFeatures missing_features(const UserFeatures& wanted, const UserFeatures& offered);
 
 }  // namespace warmfork::x86

@@ -7,6 +7,25 @@ namespace warmfork::linux_abi {
 
 Heap::Heap(AddressRange range) : range_(range), break_(range.begin.value) {}
 
+std::optional<Heap> Heap::rebuild(AddressRange range, std::uint64_t break_end,
+                                  const std::map<std::uint64_t, std::uint64_t>& mappings) {
+  const std::uint64_t end = range.end().value;
+  if (break_end < range.begin.value || break_end > end) return std::nullopt;
+  Heap heap(range);
+  heap.break_ = break_end;
+  std::uint64_t lowest = page_ceil(break_end);  // where the next mapping may begin
+  for (const auto& [mapping_begin, mapping_end] : mappings) {
+    if (mapping_begin % kPage != 0 || mapping_end % kPage != 0 || mapping_begin < lowest ||
+        mapping_end <= mapping_begin || mapping_end > end) {
+      return std::nullopt;
+    }
+    heap.mapped_ += mapping_end - mapping_begin;
+    lowest = mapping_end + kPage;
+  }
+  heap.mappings_ = mappings;
+  return heap;
+}
+
 std::uint64_t Heap::brk(std::uint64_t wanted) {
   const std::uint64_t lowest_mapping = mappings_.empty() ? range_.end().value : mappings_.begin()->first;
   if (wanted < range_.begin.value || wanted > lowest_mapping) return break_;

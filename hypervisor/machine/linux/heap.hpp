@@ -18,6 +18,10 @@ namespace warmfork::linux_abi {
 class Heap {
  public:
   explicit Heap(AddressRange range);
+  /// A heap over `range` with this break and these mappings (begin, end), as break_end() and mappings() gave them.
+  /// nullopt: no heap over this range can be so.
+  [[nodiscard]] static std::optional<Heap> rebuild(AddressRange range, std::uint64_t break_end,
+                                                   const std::map<std::uint64_t, std::uint64_t>& mappings);
 
   /// Linux brk: sets the break and returns it, or returns the old one if `wanted` is impossible. Pages given up are
   /// reported by take_freed().
@@ -45,6 +49,10 @@ class Heap {
   void limit(std::uint64_t bytes) { limit_ = bytes; }
   /// Bytes in use by brk and mappings.
   [[nodiscard]] std::uint64_t used() const { return mapped_ + (page_ceil(break_) - range_.begin.value); }
+
+  [[nodiscard]] std::uint64_t break_end() const { return break_; }
+  /// begin -> end; sorted, disjoint, with a gap between any two.
+  [[nodiscard]] const std::map<std::uint64_t, std::uint64_t>& mappings() const { return mappings_; }
 
   /// Page ranges given back since the last call, which must be zero before they are used again.
   std::vector<AddressRange> take_freed();
