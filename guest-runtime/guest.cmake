@@ -25,8 +25,9 @@ set(WARMFORK_GUEST_CXX_FLAGS
 # Sets the target property WARMFORK_GUEST_ELF to its path. Sanitizers and host warnings never reach it.
 function(warmfork_add_guest name)
   cmake_parse_arguments(ARG "VMCALLS" "" "SOURCES;INCLUDES;FLAGS;LINK" ${ARGN})
+  set(note "")
   if(ARG_VMCALLS)
-    list(APPEND ARG_SOURCES ${WARMFORK_ROOT}/guest-runtime/vmcall_note.S)
+    set(note $<TARGET_OBJECTS:warmfork_vmcall_note>)
   endif()
   add_library(${name}_objects OBJECT ${ARG_SOURCES})
   set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE OFF CXX_CLANG_TIDY "")
@@ -37,8 +38,8 @@ function(warmfork_add_guest name)
   set(elf ${CMAKE_CURRENT_BINARY_DIR}/${name}.elf)
   add_custom_command(OUTPUT ${elf}
     COMMAND ${WARMFORK_MUSL_GCC} -static -no-pie -Wl,--gc-sections -Wl,-z,noexecstack -Wl,-z,separate-code
-            -Wl,--build-id=none $<TARGET_OBJECTS:${name}_objects> ${ARG_LINK} -o ${elf}
-    DEPENDS ${name}_objects $<TARGET_OBJECTS:${name}_objects> COMMAND_EXPAND_LISTS VERBATIM
+            -Wl,--build-id=none $<TARGET_OBJECTS:${name}_objects> ${note} ${ARG_LINK} -o ${elf}
+    DEPENDS ${name}_objects $<TARGET_OBJECTS:${name}_objects> ${note} COMMAND_EXPAND_LISTS VERBATIM
     COMMENT "Linking guest ${name}.elf")
   add_custom_target(${name} ALL DEPENDS ${elf})
   set_target_properties(${name} PROPERTIES WARMFORK_GUEST_ELF ${elf})

@@ -261,6 +261,21 @@ int warmfork_snapshot_boot_bytes(const void* elf, size_t elf_size, const warmfor
       static_cast<const char*>(elf), snapshot);
 }
 
+int warmfork_snapshot_save(const warmfork_snapshot* snapshot, const char* path, warmfork_error* error) {
+  return guarded_for(error, [&] { return snapshot->snapshot.save(path); }, snapshot, path);
+}
+
+int warmfork_snapshot_load(const char* path, const char* kvm_device, warmfork_snapshot** snapshot,
+                           warmfork_error* error) {
+  return guarded_for(
+      error,
+      [&] {
+        return hand_over(api::Snapshot::load(path, kvm_device == nullptr ? "/dev/kvm" : kvm_device),
+                         [&](api::Snapshot loaded) { *snapshot = new warmfork_snapshot{std::move(loaded)}; });
+      },
+      path, snapshot);
+}
+
 int warmfork_snapshot_find(const warmfork_snapshot* snapshot, const char* name, uint64_t* function,
                            warmfork_error* error) {
   return guarded_for(

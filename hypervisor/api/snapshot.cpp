@@ -1,5 +1,6 @@
 #include "api/state.hpp"
 #include "base/file.hpp"
+#include "fork/snapshot_file.hpp"
 
 namespace warmfork::api {
 namespace {
@@ -122,6 +123,23 @@ Result<Snapshot> Snapshot::boot_named(std::span<const std::byte> elf, const std:
     if (auto warm = warm_up(handle); !warm) return warm.error();
   }
   auto snapshot = ::warmfork::Snapshot::take(*kvm, **machine);
+  if (!snapshot) return api::to_public(std::move(snapshot).error());
+  auto state = std::make_shared<detail::SnapshotState>();
+  state->kvm = std::make_shared<const kvm::Kvm>(std::move(*kvm));
+  state->snapshot = std::move(*snapshot);
+  return Snapshot(std::move(state));
+}
+
+Result<void> Snapshot::save(const std::string& path) const {
+  if (!state_) return usage_error("a snapshot that was moved elsewhere cannot be saved");
+  if (auto saved = save_snapshot(*state_->snapshot, path); !saved) return api::to_public(std::move(saved).error());
+  return {};
+}
+
+Result<Snapshot> Snapshot::load(const std::string& path, const std::string& kvm_device) {
+  auto kvm = kvm::Kvm::open(kvm_device);
+  if (!kvm) return api::to_public(std::move(kvm).error());
+  auto snapshot = load_snapshot(*kvm, path);
   if (!snapshot) return api::to_public(std::move(snapshot).error());
   auto state = std::make_shared<detail::SnapshotState>();
   state->kvm = std::make_shared<const kvm::Kvm>(std::move(*kvm));

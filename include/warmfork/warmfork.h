@@ -98,6 +98,15 @@ int warmfork_snapshot_boot(const char* path, const warmfork_boot_options* option
 int warmfork_snapshot_boot_bytes(const void* elf, size_t elf_size, const warmfork_boot_options* options,
                                  warmfork_snapshot** snapshot, warmfork_error* error);
 
+/* Writes the snapshot to `path`, which holds the old file or all of the new one at any time; readable by its owner
+ * only, as it holds all of a guest's memory. Errors: USAGE (`path` is no regular file), HOST. */
+int warmfork_snapshot_save(const warmfork_snapshot* snapshot, const char* path, warmfork_error* error);
+/* What warmfork_snapshot_save() wrote, here or on another machine of the kind. kvm_device NULL: /dev/kvm. Errors: INPUT
+ * (no such file, damaged, foreign), UNSUPPORTED (of another version, or of a processor with more features), LIMIT,
+ * HOST. */
+int warmfork_snapshot_load(const char* path, const char* kvm_device, warmfork_snapshot** snapshot,
+                           warmfork_error* error);
+
 /* The address of a function by the name it was registered under, else by its symbol; valid for all forks of the
  * snapshot. Costs a search: once, not for every request. Errors: INPUT (no such function). */
 int warmfork_snapshot_find(const warmfork_snapshot* snapshot, const char* name, uint64_t* function,

@@ -215,6 +215,16 @@ class Snapshot {
   [[nodiscard]] static Result<Snapshot> boot(std::span<const std::byte> elf, const BootOptions& options = {},
                                              const WarmUp& warm_up = {});
 
+  /// Writes the snapshot to `path`, which holds the old file or all of the new one at any time. Readable by its owner
+  /// only: it holds all of a guest's memory, and whoever can change it decides what guests do. Errors: kUsage (`path`
+  /// is no regular file), kHost (the disk …).
+  [[nodiscard]] Result<void> save(const std::string& path) const;
+
+  /// A snapshot that save() wrote, here or on another machine of the kind; the file is copied, not mapped. Functions
+  /// have to be found again. Errors: kInput (no such file, damaged, foreign), kUnsupported (of another version, or of a
+  /// processor with more features), kLimit, kHost.
+  [[nodiscard]] static Result<Snapshot> load(const std::string& path, const std::string& kvm_device = "/dev/kvm");
+
   /// A function by the name it was registered under (WARMFORK_REGISTER_VMCALL), else by its symbol. Costs a search:
   /// once, not for every request. Errors: kInput (no such function).
   [[nodiscard]] Result<Function> find(std::string_view name) const;

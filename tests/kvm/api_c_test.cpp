@@ -4,8 +4,10 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <initializer_list>
@@ -13,13 +15,13 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace warmfork {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 constexpr std::uint64_t kTimeout = 20'000'000'000;
 
@@ -101,6 +103,8 @@ TEST(ApiCValues, NullIsRefusedEverywhere) {
   EXPECT_THAT(error.message, HasSubstr("NULL"));
   EXPECT_EQ(warmfork_snapshot_boot("x", nullptr, nullptr, nullptr), WARMFORK_USAGE) << "without an error as well";
   EXPECT_EQ(warmfork_snapshot_boot_bytes(nullptr, 5, nullptr, &snapshot, &error), WARMFORK_USAGE);
+  EXPECT_EQ(warmfork_snapshot_save(nullptr, "x", &error), WARMFORK_USAGE);
+  EXPECT_EQ(warmfork_snapshot_load(nullptr, nullptr, &snapshot, &error), WARMFORK_USAGE);
   EXPECT_EQ(warmfork_snapshot_find(nullptr, "x", &value, &error), WARMFORK_USAGE);
   EXPECT_EQ(warmfork_snapshot_stored_bytes(nullptr), 0U);
   EXPECT_EQ(warmfork_master_find(nullptr, "x", &value, &error), WARMFORK_USAGE);
@@ -268,6 +272,20 @@ TEST_F(ApiCTest, ProgramsAreBytesAsWell) {
       << error_.message;
   ASSERT_EQ(warmfork_pool_create(snapshot_, nullptr, &pool_, &error_), WARMFORK_OK) << error_.message;
   EXPECT_EQ(request(call_of(find("weigh"), {1, 2, 3, 4, 5, 6})), 654321U);
+}
+
+TEST_F(ApiCTest, ASnapshotIsAFileForLater) {
+  const std::string path = ::testing::TempDir() + "warmfork_api_c_test.snapshot";
+  ASSERT_EQ(boot("probe_calls", small()), WARMFORK_OK) << error_.message;
+  ASSERT_EQ(warmfork_snapshot_save(snapshot_, path.c_str(), &error_), WARMFORK_OK) << error_.message;
+  warmfork_snapshot_free(std::exchange(snapshot_, nullptr));
+  ASSERT_EQ(warmfork_snapshot_load(path.c_str(), nullptr, &snapshot_, &error_), WARMFORK_OK) << error_.message;
+  ASSERT_EQ(warmfork_pool_create(snapshot_, nullptr, &pool_, &error_), WARMFORK_OK) << error_.message;
+  EXPECT_EQ(request(call_of(find("count"))), 1U);
+  warmfork_snapshot* none = nullptr;
+  EXPECT_EQ(warmfork_snapshot_load("/nonexistent/snapshot", nullptr, &none, &error_), WARMFORK_INPUT);
+  EXPECT_EQ(warmfork_snapshot_load(path.c_str(), "/nonexistent/kvm", &none, &error_), WARMFORK_HOST);
+  std::remove(path.c_str());
 }
 
 TEST_F(ApiCTest, AForkIsCalledReadWrittenResetAndGivenBack) {

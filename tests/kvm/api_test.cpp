@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <mutex>
@@ -23,8 +24,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr auto kTimeout = 20s;
@@ -253,6 +252,34 @@ TEST_F(ApiTest, AWarmUpThatFailsMakesNoSnapshot) {
   EXPECT_EQ(kind_of(stopped), ErrorKind::kUsage);
   EXPECT_THROW((void)boot("probe_calls", [](Master&) -> Result<void> { throw std::runtime_error("mine"); }),
                std::runtime_error);
+}
+
+TEST_F(ApiTest, ASnapshotIsAFileForLater) {
+  const std::string path = ::testing::TempDir() + "warmfork_api_test.snapshot";
+  {
+    auto snapshot = boot("probe_calls", [](Master& master) -> Result<void> {
+      EXPECT_EQ(master.call(Call(*master.find("count"))).value_or(0), 1U);
+      return {};
+    });
+    ASSERT_TRUE(snapshot) << why(snapshot);
+    const auto saved = snapshot->save(path);
+    ASSERT_TRUE(saved) << why(saved);
+    EXPECT_EQ(kind_of(snapshot->save("/dev/null")), ErrorKind::kUsage);
+    EXPECT_EQ(kind_of(snapshot->save("/nonexistent/directory/file")), ErrorKind::kHost);
+    const Snapshot elsewhere = std::move(*snapshot);
+    EXPECT_EQ(kind_of(snapshot->save(path)), ErrorKind::kUsage);
+  }
+  const auto loaded = Snapshot::load(path);
+  ASSERT_TRUE(loaded) << why(loaded);
+  auto pool = Pool::create(*loaded);
+  ASSERT_TRUE(pool) << why(pool);
+  EXPECT_EQ(pool->request(Call(*loaded->find("count")).within(kTimeout)).value_or(0), 2U);
+  EXPECT_EQ(kind_of(Snapshot::load(path, "/nonexistent/kvm")), ErrorKind::kHost);
+  EXPECT_EQ(kind_of(Snapshot::load("/nonexistent/snapshot")), ErrorKind::kInput);
+  EXPECT_EQ(kind_of(Snapshot::load(test::test_data("probe_calls.elf"))), ErrorKind::kInput);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
+  EXPECT_EQ(kind_of(Snapshot::load(path)), ErrorKind::kInput);
+  std::filesystem::remove(path);
 }
 
 // --- Pools -----------------------------------------------------------------------------------------------------------
