@@ -30,7 +30,8 @@ function(warmfork_add_guest name)
     set(note $<TARGET_OBJECTS:warmfork_vmcall_note>)
   endif()
   add_library(${name}_objects OBJECT ${ARG_SOURCES})
-  set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE OFF CXX_CLANG_TIDY "")
+  set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE OFF CXX_CLANG_TIDY ""
+    CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF)
   # libc++'s headers come before clang's and musl's: they wrap the C headers by #include_next.
   target_compile_options(${name}_objects PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:${WARMFORK_GUEST_CXX_FLAGS}> ${WARMFORK_GUEST_FLAGS} ${ARG_FLAGS})
