@@ -13,30 +13,34 @@ find_path(WARMFORK_MUSL_INCLUDE unistd.h PATHS /usr/include/x86_64-linux-musl NO
 set(WARMFORK_GUEST_FLAGS
   --target=x86_64-linux-musl -nostdinc "SHELL:-isystem ${WARMFORK_CLANG_RESOURCES}/include" "SHELL:-isystem ${WARMFORK_MUSL_INCLUDE}"
   -fno-pic -fno-pie -mcmodel=small -ffunction-sections -fdata-sections -fno-stack-protector -O2 -g1
-  -Wall -Wextra -Wshadow $<$<BOOL:${WARMFORK_WERROR}>:-Werror>)
+  -Wall -Wextra -Wshadow $<$<BOOL:${WARMFORK_WERROR}>:-Werror>
+  CACHE INTERNAL "Of every guest, also one that another project adds")
+set(WARMFORK_ROOT ${PROJECT_SOURCE_DIR} CACHE INTERNAL "Where warmfork lies")
 set(WARMFORK_GUEST_CXX_FLAGS
   -nostdinc++ "SHELL:-isystem ${WARMFORK_LIBCXX_INCLUDE}" -D_LIBCPP_HAS_MUSL_LIBC=1 -fno-exceptions -fno-rtti
-  -fno-threadsafe-statics)
+  -fno-threadsafe-statics CACHE INTERNAL "Of every guest in C++")
 
 # warmfork_add_guest(NAME [VMCALLS] SOURCES … [INCLUDES …] [FLAGS …] [LINK …]): a static musl executable for the guest.
 # VMCALLS: it registers vmcalls (warmfork/abi/vmcall.hpp), so the note that names their table is linked in.
 # Sets the target property WARMFORK_GUEST_ELF to its path. Sanitizers and host warnings never reach it.
 function(warmfork_add_guest name)
   cmake_parse_arguments(ARG "VMCALLS" "" "SOURCES;INCLUDES;FLAGS;LINK" ${ARGN})
+  set(note "")
   if(ARG_VMCALLS)
-    list(APPEND ARG_SOURCES ${PROJECT_SOURCE_DIR}/guest-runtime/vmcall_note.S)
+    set(note $<TARGET_OBJECTS:warmfork_vmcall_note>)
   endif()
   add_library(${name}_objects OBJECT ${ARG_SOURCES})
-  set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE OFF CXX_CLANG_TIDY "")
+  set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE OFF CXX_CLANG_TIDY ""
+    CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF)
   # libc++'s headers come before clang's and musl's: they wrap the C headers by #include_next.
   target_compile_options(${name}_objects PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:${WARMFORK_GUEST_CXX_FLAGS}> ${WARMFORK_GUEST_FLAGS} ${ARG_FLAGS})
-  target_include_directories(${name}_objects PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR} ${ARG_INCLUDES})
+  target_include_directories(${name}_objects PRIVATE ${WARMFORK_ROOT}/include ${WARMFORK_ROOT} ${ARG_INCLUDES})
   set(elf ${CMAKE_CURRENT_BINARY_DIR}/${name}.elf)
   add_custom_command(OUTPUT ${elf}
     COMMAND ${WARMFORK_MUSL_GCC} -static -no-pie -Wl,--gc-sections -Wl,-z,noexecstack -Wl,-z,separate-code
-            -Wl,--build-id=none $<TARGET_OBJECTS:${name}_objects> ${ARG_LINK} -o ${elf}
-    DEPENDS ${name}_objects $<TARGET_OBJECTS:${name}_objects> COMMAND_EXPAND_LISTS VERBATIM
+            -Wl,--build-id=none $<TARGET_OBJECTS:${name}_objects> ${note} ${ARG_LINK} -o ${elf}
+    DEPENDS ${name}_objects $<TARGET_OBJECTS:${name}_objects> ${note} COMMAND_EXPAND_LISTS VERBATIM
     COMMENT "Linking guest ${name}.elf")
   add_custom_target(${name} ALL DEPENDS ${elf})
   set_target_properties(${name} PROPERTIES WARMFORK_GUEST_ELF ${elf})

@@ -330,7 +330,8 @@ TEST_P(PoolKind, UnderContentionAllAreServedAlike) {
     });
   }
   const std::vector<std::uint64_t> counts(served.begin(), served.end());
-  // The queue is exact (see above); what is left is how a busy host schedules threads that are not in it. Nobody starves.
+  // The queue is exact (see above); what is left is how a busy host schedules threads that are not in it. Nobody
+  // starves.
   EXPECT_GE(std::ranges::min(counts), wanted / kThreads / 20) << ::testing::PrintToString(counts);
 }
 

@@ -1,0 +1,11 @@
+# What README.md shows of the example is what the example does.
+file(READ ${README} readme)
+file(READ ${EXAMPLE} example)
+string(REGEX MATCH "// \\[README: this[^\n]*\n(.*)// \\[README: end\\]" found "${example}")
+if(NOT found)
+  message(FATAL_ERROR "${EXAMPLE} has no part that is marked for README.md")
+endif()
+string(FIND "${readme}" "```cpp\n${CMAKE_MATCH_1}```" at)
+if(at EQUAL -1)
+  message(FATAL_ERROR "README.md does not show this part of ${EXAMPLE}:\n${CMAKE_MATCH_1}")
+endif()
