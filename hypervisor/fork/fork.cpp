@@ -115,7 +115,7 @@ Status Fork::begin_life() {
   exit_code_ = 0;
   state_ = State::kReady;
   pristine_entry_ = true;
-  if (cpu_ != nullptr && cpu_->runs(*space_)) cpu_->reload();
+  if (cpu_ != nullptr && cpu_->runs(*space_)) cpu_->begin_life();
   return {};
 }
 

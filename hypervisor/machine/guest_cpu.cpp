@@ -44,7 +44,7 @@ Result<bool> GuestCpu::take_over(AddressSpace& space) {
   if (owner_ != nullptr) WARMFORK_TRY(leave(*owner_));
   if (!clean_) WARMFORK_TRY(recover());  // what release() could not
   owner_ = &space;
-  segments_stale_ = true;
+  begin_life();
   return true;
 }
 

@@ -92,6 +92,11 @@ class GuestCpu {
   void release(const AddressSpace& space);
   /// The next entry loads all registers, whoever runs: a reset guest must not see what it had in them.
   void reload() { segments_stale_ = true; }
+  /// As reload(), and a cancel() that came too late for the former guest does not reach the next.
+  void begin_life() {
+    reload();
+    forget_cancel();
+  }
   /// False once a run has ended in another way than a vmcall's return: state may be left that no entry overwrites.
   [[nodiscard]] bool clean() const { return clean_; }
   /// Remembers the vCPU's state as it is now for recover(); before the first run.

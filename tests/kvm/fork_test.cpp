@@ -170,6 +170,21 @@ TEST_P(ForkMode, ACrashedFaultyOrLateGuestIsAsGoodAsNewAfterAReset) {
   expect_new();
 }
 
+TEST_P(ForkMode, ACancelThatComesTooLateStopsNobodyElse) {
+  const auto one = fork();
+  const auto other = fork();
+  ASSERT_TRUE(one && other);
+  EXPECT_EQ(call(*one, "count"), 1001U);
+  one->cancel();
+  reset(*one);
+  EXPECT_EQ(call(*one, "count"), 1001U);
+  one->cancel();
+  EXPECT_EQ(call(*other, "count"), 1001U);
+  reset(*one);
+  one->cancel();
+  EXPECT_EQ(try_call(*one, "spin").error().kind, ErrorKind::kCancelled) << "before a call: it stops that call";
+}
+
 TEST_P(ForkMode, MemoryTheGuestMappedProtectedOrDiscardedComesBack) {
   const auto one = fork();
   ASSERT_TRUE(one);
