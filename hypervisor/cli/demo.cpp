@@ -3,6 +3,8 @@
 #include "bench/floor_probe.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
+#include "fork/pool.hpp"
+#include "fork/snapshot.hpp"
 #include "lc3/asm/assembler.hpp"
 #include "lc3_console.hpp"
 #include "lc3_report.hpp"
@@ -17,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 extern "C" const unsigned char warmfork_demo_hello_begin[];
 extern "C" const unsigned char warmfork_demo_hello_end[];
@@ -54,6 +57,7 @@ class Demo {
     WARMFORK_TRY(speed());
     WARMFORK_TRY(warm_call());
     WARMFORK_TRY(hostile());
+    WARMFORK_TRY(forks());
     WARMFORK_TRY(deadline());
     return {};
   }
@@ -215,6 +219,41 @@ class Demo {
     return {};
   }
 
+  Status forks() {
+    step("A warm machine, its program loaded, is forked for each request and put back after it");
+    WARMFORK_TRY_ASSIGN(const lc3::Program hello,
+                        assemble(warmfork_demo_hello_begin, warmfork_demo_hello_end, "hello.asm"));
+    WARMFORK_TRY(vm_->power_on({}));
+    WARMFORK_TRY(vm_->load(hello));
+    std::uint64_t begin = now_ns();
+    WARMFORK_TRY_ASSIGN(const auto snapshot, Snapshot::take(*kvm_, vm_->machine()));
+    WARMFORK_TRY_ASSIGN(const auto pool, Pool::create(*kvm_, snapshot, {.ready = 2}));
+    const std::uint64_t prepared = now_ns() - begin;
+    constexpr std::size_t kRequests = 2000;
+    std::vector<std::uint64_t> times;
+    std::string output;
+    for (std::size_t i = 0; i < kRequests; ++i) {
+      begin = now_ns();
+      WARMFORK_TRY_ASSIGN(Lease lease, pool->acquire());
+      const auto fork = vm_->attach(lease.fork());
+      WARMFORK_TRY_ASSIGN(const lc3::RunResult result, fork->run(1'000'000, {.timeout_ns = kDeadlineNs * 100}));
+      output.clear();
+      WARMFORK_TRY(fork->drain(output));
+      lease.release();
+      times.push_back(now_ns() - begin);
+      if (result.stop != lc3::StopReason::kHalted || output.empty()) {
+        return fail(ErrorKind::kGuestFault, "hello.asm in a fork: {}", lc3::describe(result.stop));
+      }
+    }
+    std::ranges::sort(times);
+    say("snapshot and {}, in {}", pool->describe(), time_text(static_cast<double>(prepared)));
+    say("{} requests, each in a fork as new: median {}, 99 of 100 within {}", kRequests,
+        time_text(static_cast<double>(times[kRequests / 2])),
+        time_text(static_cast<double>(times[kRequests * 99 / 100])));
+    say("each printed: {}", output.substr(0, output.find('\n')));
+    return {};
+  }
+
   Status deadline() {
     step("An endless loop without a budget meets a deadline");
     WARMFORK_TRY_ASSIGN(const lc3::Program endless, lc3::assemble(kEndless, "endless.asm"));
@@ -256,6 +295,8 @@ int run() {
       "   warmfork run FILE.asm                 your own program; on a terminal, keys reach it at once\n"
       "   warmfork run --stats FILE.asm         where its time goes\n"
       "   warmfork doctor                       this machine's KVM and its raw costs\n"
+      "   warmfork compare                      forks, resets and processes side by side\n"
+      "   warmfork verify-reset                 prove that a reset leaves nothing\n"
       "   warmfork bench floors lifecycle       every figure beside its floor\n"
       "   warmfork exec ./static-program        any static Linux program\n");
   return kSuccess;
