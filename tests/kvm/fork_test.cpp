@@ -314,6 +314,24 @@ TEST_F(ForkTest, AVcpuThatACrashedForkHasLeftServesTheNext) {
   }
 }
 
+// What a refused call has prepared must not be what the other fork then runs with, its page tables above all.
+TEST_F(ForkTest, ACallWithoutTheVcpuIsRefusedAndDoesNotTouchWhoHasIt) {
+  make_master();
+  take();
+  open({.kind = ForkKind::kSpace}, 2);
+  const auto first = fork();
+  const auto count = first->find_vmcall("count");
+  ASSERT_TRUE(count);
+  EXPECT_EQ(call(*first, "count"), 1001U);
+  const auto second = fork();  // has the vCPU now
+  const auto refused = first->call(*count, {}, {.timeout_ns = kTimeout});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUsage);
+  const auto answer = second->call(*count, {}, {.timeout_ns = kTimeout});
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(*answer, 1001U) << "it has run in the memory of the other";
+}
+
 TEST_F(ForkTest, ASnapshotOfAForkHoldsOnlyWhatDiffers) {
   make_master(512);
   (void)call(*master_, "count");
