@@ -87,7 +87,8 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Fork
   parts.own.for_each_run([&](std::size_t first, std::size_t count) {
     std::memcpy(view.data() + first * kPage, window.data() + first * kPage, count * kPage);
   });
-  WARMFORK_TRY(store_state(kvm, fork.vcpu(), *parts.layout, view));
+  // Else the vCPU's state is of another life or another fork; the view has the base's, with which the fork goes on.
+  if (!fork.begins_pristine()) WARMFORK_TRY(store_state(kvm, fork.vcpu(), *parts.layout, view));
   WARMFORK_TRY(parts.view.make_read_only());
   return assemble(std::move(parts));
 }

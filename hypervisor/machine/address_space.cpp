@@ -154,7 +154,8 @@ Status AddressSpace::forget(Gva address, std::uint64_t size) {
 }
 
 Status AddressSpace::restore_heap(AddressRange range) {
-  for (std::uint64_t offset = 0; tables_changed_ && offset < range.size; offset += kPage) {
+  const bool plain = !tables_changed_ && !overridden_;
+  for (std::uint64_t offset = 0; !plain && offset < range.size; offset += kPage) {
     const auto where = tables_->translate(range.begin.value + offset);
     if (where && where->access == kUserData) continue;
     return protect(range.begin, range.size, kUserData);
@@ -171,6 +172,7 @@ Status AddressSpace::protect(Gva address, std::uint64_t size, std::optional<x86:
 Status AddressSpace::rebuild_tables(std::span<const Override> overrides) {
   std::ranges::fill(regions_.tables.first(tables_->tables_used() * kPage), std::byte{0});
   WARMFORK_TRY(build_tables());
+  overridden_ = !overrides.empty();
   for (const Override& change : overrides) {
     WARMFORK_TRY(tables_->protect(change.range.begin.value, change.range.size, change.access));
   }
@@ -179,7 +181,7 @@ Status AddressSpace::rebuild_tables(std::span<const Override> overrides) {
 
 std::vector<AddressSpace::Override> AddressSpace::overrides() const {
   std::vector<Override> changes;
-  if (!tables_changed_) return changes;
+  if (!tables_changed_ && !overridden_) return changes;
   for (const GuestLayout::Piece& piece : layout_->pieces()) {
     for (Gva at = piece.range.begin; piece.protectable && at < piece.range.end(); at = at + kPage) {
       const auto where = tables_->translate(at.value);

@@ -137,6 +137,7 @@ class AddressSpace {
   PageSet dirty_;
   WindowBacking backing_;
   bool tables_changed_ = false;
+  bool overridden_ = false;  // the tables were rebuilt with overrides
 };
 
 }  // namespace warmfork

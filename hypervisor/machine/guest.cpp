@@ -71,6 +71,8 @@ Result<std::uint64_t> Guest::call(Gva function, std::span<const std::uint64_t> a
   if (!x86::is_user_address(function.value)) [[unlikely]] {
     return fail(ErrorKind::kUsage, "vmcall to {:#x}, outside user space", function.value);
   }
+  if (cpu_ == nullptr) [[unlikely]]
+    return fail(ErrorKind::kUsage, "{}: vmcall without a vCPU", program_->name);
   const kvm_regs regs = call_registers(function, arguments);
   pristine_entry_ = false;
   return finish_call(cpu_->run(context(), regs, options.timeout_ns));
@@ -79,6 +81,7 @@ Result<std::uint64_t> Guest::call(Gva function, std::span<const std::uint64_t> a
 Status Guest::stage(Gva function, std::span<const std::uint64_t> arguments) {
   if (state_ != State::kReady) return Failure(describe_unready("stage"));
   if (arguments.size() > 6) return fail(ErrorKind::kUsage, "vmcall with {} arguments, at most 6", arguments.size());
+  if (cpu_ == nullptr) return fail(ErrorKind::kUsage, "{}: stage without a vCPU", program_->name);
   return cpu_->stage(context(), call_registers(function, arguments));
 }
 

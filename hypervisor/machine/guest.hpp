@@ -90,6 +90,8 @@ class Guest {
   [[nodiscard]] bool ready() const { return state_ == State::kReady; }
   /// A deadline or a cancellation has stopped a call, which can be resumed.
   [[nodiscard]] bool stopped() const { return state_ == State::kStopped; }
+  /// The next call begins with the snapshot's extended state, whatever the vCPU holds: it is the last guest's.
+  [[nodiscard]] bool begins_pristine() const { return pristine_entry_ || cpu_ == nullptr || !cpu_->runs(*space_); }
   /// Stack pointer of every vmcall.
   [[nodiscard]] std::uint64_t call_stack() const { return call_stack_; }
   /// Why the guest ended, if a fault ended it.

@@ -106,8 +106,12 @@ void GuestCpu::load_registers(const GuestContext& guest, const kvm_regs& regs) {
   }
 }
 
+Failure GuestCpu::not_the_owner(const GuestContext& guest) {
+  return fail(ErrorKind::kUsage, "{}: another guest has this vCPU", guest.name);
+}
+
 Status GuestCpu::stage(const GuestContext& guest, const kvm_regs& regs) {
-  if (owner_ != &guest.space) return fail(ErrorKind::kUsage, "{}: another guest has this vCPU", guest.name);
+  if (owner_ != &guest.space) return not_the_owner(guest);
   segments_stale_ = true;
   load_registers(guest, regs);
   // KVM takes the synced registers over before it looks at immediate_exit.
@@ -121,9 +125,8 @@ Status GuestCpu::stage(const GuestContext& guest, const kvm_regs& regs) {
 }
 
 Result<GuestStop> GuestCpu::go_on(const GuestContext& guest, std::uint64_t timeout_ns) {
-  if (owner_ != &guest.space) [[unlikely]] {
-    return fail(ErrorKind::kUsage, "{}: another guest has this vCPU", guest.name);
-  }
+  if (owner_ != &guest.space) [[unlikely]]
+    return not_the_owner(guest);
   clean_ = false;
   watch_->arm(timeout_ns);
   auto stop = loop(guest);

@@ -65,6 +65,9 @@ class GuestCpu {
   /// Runs `guest` from `regs` until it stops by itself. Errors: kDeadline and kCancelled (go_on() continues exactly
   /// there), kGuestFault (see take_fault()), kHost. A timeout of 0 is none.
   [[nodiscard]] Result<GuestStop> run(const GuestContext& guest, const kvm_regs& regs, std::uint64_t timeout_ns) {
+    // Before anything is loaded: it would be the registers, and the page tables, of whoever has the vCPU now.
+    if (owner_ != &guest.space) [[unlikely]]
+      return not_the_owner(guest);
     load_registers(guest, regs);
     return go_on(guest, timeout_ns);
   }
@@ -127,6 +130,7 @@ class GuestCpu {
   explicit GuestCpu(kvm::VcpuFd vcpu) : vcpu_(std::move(vcpu)) {}
   using Stop = std::optional<Result<GuestStop>>;  // empty: enter again
 
+  [[nodiscard]] static Failure not_the_owner(const GuestContext& guest);
   void load_registers(const GuestContext& guest, const kvm_regs& regs);
   [[nodiscard]] Result<GuestStop> loop(const GuestContext& guest);
   [[nodiscard]] Stop handle_slow(const GuestContext& guest, int run_error);

@@ -1,6 +1,7 @@
 // Forks and resets as their user sees them: every kind, every population, every reset mode.
 #include "fork/fork.hpp"
 
+#include "fork/fork_page.hpp"
 #include "fork/snapshot.hpp"
 #include "machine_test.hpp"
 
@@ -327,6 +328,78 @@ TEST_F(ForkTest, AVcpuThatACrashedForkHasLeftServesTheNext) {
     }
     EXPECT_EQ(call(*fork(), "count"), 1001U);
   }
+}
+
+// What a refused call has prepared must not be what the other fork then runs with, its page tables above all.
+TEST_F(ForkTest, ACallWithoutTheVcpuIsRefusedAndDoesNotTouchWhoHasIt) {
+  make_master();
+  take();
+  open({.kind = ForkKind::kSpace}, 2);
+  const auto first = fork();
+  const auto count = first->find_vmcall("count");
+  ASSERT_TRUE(count);
+  EXPECT_EQ(call(*first, "count"), 1001U);
+  const auto second = fork();  // has the vCPU now
+  const auto refused = first->call(*count, {}, {.timeout_ns = kTimeout});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUsage);
+  const auto answer = second->call(*count, {}, {.timeout_ns = kTimeout});
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(*answer, 1001U) << "it has run in the memory of the other";
+}
+
+TEST_F(ForkTest, ACallWithoutAnyVcpuIsRefused) {
+  make_master();
+  take();
+  open({.kind = ForkKind::kSpace}, 1);
+  const auto made = source_->make();
+  ASSERT_TRUE(made) << made.error().message;
+  const auto count = (*made)->find_vmcall("count");
+  ASSERT_TRUE(count);
+  const auto refused = (*made)->call(*count, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUsage);
+  EXPECT_EQ(call(**made, "count"), 1001U);
+}
+
+// Between a reset and the next call, or while another fork has the vCPU, its extended state is not this fork's.
+TEST_F(ForkTest, ASnapshotOfAForkHasNoOthersControlWords) {
+  make_master();
+  take();
+  open({.kind = ForkKind::kSpace}, 3);
+  const auto mxcsr_of = [](const Snapshot& snapshot) {
+    const std::uint64_t page = *snapshot.layout()->window_offset(Gva{WARMFORK_FORK_PAGE});
+    return PristineState::of_area(snapshot.window().subspan(page, kPage)).mxcsr;
+  };
+  const auto frozen_mxcsr = [&](Fork& of) {
+    const auto layer = Snapshot::take(system(), of);
+    EXPECT_TRUE(layer) << layer.error().message;
+    return layer ? mxcsr_of(**layer) : 0;
+  };
+  const std::uint32_t clean = mxcsr_of(*snapshot_);
+  constexpr std::uint32_t kTowardZero = 0x7f80;
+  ASSERT_NE(clean, kTowardZero);
+
+  const auto living = fork();
+  EXPECT_EQ(call(*living, "count"), 1001U);
+  auto area = living->vcpu().xsave(system().xsave_size());  // as if the guest had done it
+  ASSERT_TRUE(area) << area.error().message;
+  std::memcpy(&(*area)[24], &kTowardZero, sizeof kTowardZero);
+  (*area)[512] |= std::byte{2};
+  ASSERT_TRUE(living->vcpu().set_xsave(*area));
+  EXPECT_EQ(frozen_mxcsr(*living), kTowardZero);  // its own
+
+  const auto unbound = source_->make();
+  ASSERT_TRUE(unbound) << unbound.error().message;
+  EXPECT_EQ(frozen_mxcsr(**unbound), clean) << "of a fork without a vCPU";
+  EXPECT_TRUE(living->reset());
+  EXPECT_EQ(frozen_mxcsr(*living), clean) << "of the life before";
+
+  EXPECT_EQ(call(*living, "count"), 1001U);
+  const auto other = fork();  // has the vCPU now
+  EXPECT_EQ(call(*other, "count"), 1001U);
+  ASSERT_TRUE(other->vcpu().set_xsave(*area));
+  EXPECT_EQ(frozen_mxcsr(*living), clean) << "of another fork";
 }
 
 TEST_F(ForkTest, ASnapshotOfAForkHoldsOnlyWhatDiffers) {

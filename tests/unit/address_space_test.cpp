@@ -186,6 +186,21 @@ TEST_F(AddressSpaceTest, ZeroesPagesOfTheHeapAndNothingElse) {
   }
 }
 
+// A fork of a snapshot with protected pages: they are there, though it has changed nothing itself.
+TEST_F(AddressSpaceTest, OverridesItWasBuiltWithAreNotForgotten) {
+  const Gva page = space_->heap().begin + 2 * kPage;
+  constexpr x86::Access kReadOnly{.user = true, .write = false, .execute = false};
+  const std::vector<AddressSpace::Override> wanted{{{page, kPage}, kReadOnly}};
+  ASSERT_TRUE(space_->rebuild_tables(wanted));
+  EXPECT_FALSE(space_->tables_changed());
+  EXPECT_EQ(space_->overrides(), wanted) << "a snapshot of that fork would lose them";
+  ASSERT_TRUE(space_->restore_heap({page, kPage}));  // the guest has given it back
+  EXPECT_TRUE(write(page.value, 1));
+  EXPECT_TRUE(space_->tables_changed());
+  ASSERT_TRUE(space_->rebuild_tables({}));
+  EXPECT_TRUE(space_->overrides().empty());
+}
+
 TEST_F(AddressSpaceTest, WindowMemoryIsTheGuestsOwnWritableMemory) {
   const AddressRange heap = space_->heap();
   EXPECT_TRUE(space_->layout().is_protectable(Gva{0x405000}, 3 * kPage + heap.size));  // data and heap

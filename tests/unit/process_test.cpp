@@ -224,6 +224,20 @@ TEST_F(ProcessTest, VectorsAreWrittenInOrder) {
   EXPECT_EQ(call(__NR_writev, {1, heap(64), 0}).result, 0);
 }
 
+// 1024 vectors may all name the same memory: the host would copy for as long as the guest likes, past every deadline.
+TEST_F(ProcessTest, VectorsTogetherAreCappedAsLinuxDoes) {
+  process_.reset();
+  space_ = program_.build({.heap = 768 * kPage, .stack = 16 * kPage, .call_area = kPage});
+  ASSERT_NE(space_, nullptr);
+  NullIo io;
+  process_.emplace(*space_, io, ProcessConfig{});
+  std::array<iovec, 1024> vectors{};
+  vectors.fill({reinterpret_cast<void*>(heap(16 * kPage)), 700 * kPage});
+  put(heap(), vectors);
+  EXPECT_EQ(call(__NR_writev, {1, heap(), vectors.size()}).result, 0x7ffff000);
+  process_.reset();  // before its io
+}
+
 TEST_F(ProcessTest, ReadsFillTheGuestsBuffer) {
   EXPECT_EQ(call(__NR_read, {0, heap(), 4}).result, 4);
   EXPECT_EQ(string_at(heap()), "some");

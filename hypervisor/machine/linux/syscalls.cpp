@@ -23,6 +23,7 @@ namespace warmfork::linux_abi {
 namespace {
 
 constexpr std::size_t kIoChunk = 65536;
+constexpr std::uint64_t kMaxWrite = 0x7ffff000;  // of one call, as Linux caps it
 
 SyscallOutcome value(std::int64_t result) { return {.result = result}; }
 SyscallOutcome error(int number) { return {.result = -number}; }
@@ -78,7 +79,6 @@ struct Handlers {
 
   static SyscallOutcome write(Process& p, const SyscallRequest& r) {
     if (!is_output(r.arguments[0])) return error(EBADF);
-    constexpr std::uint64_t kMaxWrite = 0x7ffff000;  // as Linux caps it
     return write_out(p, static_cast<int>(r.arguments[0]), r.arguments[1], std::min(r.arguments[2], kMaxWrite));
   }
 
@@ -91,8 +91,11 @@ struct Handlers {
       if (!vector) return total != 0 ? value(total) : error(EFAULT);
       if (vector->iov_len > static_cast<std::size_t>(SSIZE_MAX)) return total != 0 ? value(total) : error(EINVAL);
       if (vector->iov_len == 0) continue;
-      const SyscallOutcome part = write_out(p, static_cast<int>(r.arguments[0]),
-                                            reinterpret_cast<std::uintptr_t>(vector->iov_base), vector->iov_len);
+      // All vectors may name the same memory: without the cap one call could take as long as 1024 of them.
+      const std::uint64_t wanted =
+          std::min<std::uint64_t>(vector->iov_len, kMaxWrite - static_cast<std::uint64_t>(total));
+      const SyscallOutcome part =
+          write_out(p, static_cast<int>(r.arguments[0]), reinterpret_cast<std::uintptr_t>(vector->iov_base), wanted);
       if (part.result < 0) return total != 0 ? value(total) : part;
       total += part.result;
       if (static_cast<std::uint64_t>(part.result) < vector->iov_len) break;
