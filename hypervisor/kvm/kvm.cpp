@@ -39,6 +39,17 @@ struct Capability {
   const char* name;
 };
 
+// Making a VM, its vCPUs and slots starts kernel threads and waits for grace periods: a signal to the thread (the
+// watchdog's, meant for a call that has just ended) interrupts that, and then it has not happened.
+template <class Argument>
+int ioctl_again(int fd, unsigned long request, Argument argument) {
+  int result = 0;
+  do {
+    result = ::ioctl(fd, request, argument);
+  } while (result < 0 && errno == EINTR);
+  return result;
+}
+
 // What a machine cannot do without; Kvm::open refuses a KVM that lacks one.
 constexpr std::array kRequired{
     Capability{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
@@ -323,7 +334,7 @@ Status VmFd::set_memory(std::uint32_t slot, std::uint32_t flags, std::uint64_t g
   region.guest_phys_addr = gpa;
   region.memory_size = host.size();
   region.userspace_addr = reinterpret_cast<std::uintptr_t>(host.data());
-  if (::ioctl(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region) != 0) {
+  if (ioctl_again(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region) != 0) {
     return fail_errno("KVM_SET_USER_MEMORY_REGION (slot {}, flags {:#x}, gpa {:#x}, {} bytes)", slot, flags, gpa,
                       host.size());
   }
@@ -331,7 +342,7 @@ Status VmFd::set_memory(std::uint32_t slot, std::uint32_t flags, std::uint64_t g
 }
 
 Result<VcpuFd> VmFd::create_vcpu(unsigned id) const {
-  UniqueFd fd(::ioctl(fd_.get(), KVM_CREATE_VCPU, id));
+  UniqueFd fd(ioctl_again(fd_.get(), KVM_CREATE_VCPU, id));
   if (!fd) return fail_errno("KVM_CREATE_VCPU ({})", id);
   WARMFORK_TRY_ASSIGN(Mapping mapping, Mapping::shared(fd.get(), run_size_));
   return VcpuFd(std::move(fd), std::move(mapping));
@@ -388,7 +399,7 @@ Status VmFd::enable_capability(std::uint32_t capability, std::uint64_t argument)
   kvm_enable_cap request{};
   request.cap = capability;
   request.args[0] = argument;
-  if (::ioctl(fd_.get(), KVM_ENABLE_CAP, &request) != 0) {
+  if (ioctl_again(fd_.get(), KVM_ENABLE_CAP, &request) != 0) {
     return fail_errno("KVM_ENABLE_CAP (capability {}, argument {:#x})", capability, argument);
   }
   return {};
@@ -417,7 +428,7 @@ Result<Kvm> Kvm::open(const std::string& path) {
 Result<VmFd> Kvm::create_vm() const {
   int raw = -1;
   do {  // creation can be interrupted by a signal before it has done anything
-    raw = ::ioctl(fd_.get(), KVM_CREATE_VM, 0);
+    raw = ioctl_again(fd_.get(), KVM_CREATE_VM, 0);
   } while (raw < 0 && errno == EINTR);
   if (raw < 0) return fail_errno("KVM_CREATE_VM");
   return VmFd(UniqueFd(raw), run_size_);

@@ -164,8 +164,8 @@ Status AddressSpace::restore_heap(AddressRange range) {
 }
 
 Status AddressSpace::protect(Gva address, std::uint64_t size, std::optional<x86::Access> access) {
+  tables_changed_ = true;  // also if only part of it succeeds
   WARMFORK_TRY(tables_->protect(address.value, size, access));
-  tables_changed_ = true;
   return forget(address, size);
 }
 
