@@ -16,18 +16,18 @@
 namespace warmfork::cli {
 namespace {
 
-std::atomic<Machine*> interrupted_machine{nullptr};
+std::atomic<Guest*> interrupted_guest{nullptr};
 std::atomic<int> interrupts{0};
 
 // Async-signal-safe: an atomic load, an atomic store and tgkill.
 void on_interrupt(int signal) {
-  Machine* machine = interrupted_machine.load();
-  if (machine == nullptr || interrupts.fetch_add(1) > 0) {
+  Guest* guest = interrupted_guest.load();
+  if (guest == nullptr || interrupts.fetch_add(1) > 0) {
     ::signal(signal, SIG_DFL);
     ::raise(signal);
     return;
   }
-  machine->cancel();
+  guest->cancel();
 }
 
 struct Unit {
@@ -85,9 +85,9 @@ int report(const Error& error) {
   return exit_code(error.kind);
 }
 
-int report(const Error& error, const Machine& machine) {
+int report(const Error& error, const Guest& guest) {
   const int code = report(error);
-  if (machine.fault()) print_message("{}\n", machine.fault()->to_text());
+  if (guest.fault()) print_message("{}\n", guest.fault()->to_text());
   return code;
 }
 
@@ -119,9 +119,9 @@ Result<std::uint64_t> parse_count(std::string_view text) {
   return parse_with_units(text, kUnits, "number of instructions (examples: 1000, 10k, 2M, 1G)");
 }
 
-InterruptGuard::InterruptGuard(Machine& machine) {
+InterruptGuard::InterruptGuard(Guest& guest) {
   interrupts.store(0);
-  interrupted_machine.store(&machine);
+  interrupted_guest.store(&guest);
   struct sigaction action{};
   action.sa_handler = on_interrupt;
   for (std::size_t i = 0; i < kSignals.size(); ++i) {
@@ -132,7 +132,7 @@ InterruptGuard::InterruptGuard(Machine& machine) {
 }
 
 InterruptGuard::~InterruptGuard() {
-  interrupted_machine.store(nullptr);
+  interrupted_guest.store(nullptr);
   for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &previous_[i], nullptr);
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "machine/machine.hpp"
+#include "machine/guest.hpp"
 
 #include <fmt/format.h>
 #include <signal.h>
@@ -26,8 +26,8 @@ void print_message(fmt::format_string<Values...> format, Values&&... values) {
 /// Prints "warmfork: message" to standard error and returns the exit code of the error's kind.
 int report(const Error& error);
 
-/// As report(), with the fault report of a machine that a fault has ended.
-int report(const Error& error, const Machine& machine);
+/// As report(), with the fault report of a guest that a fault has ended.
+int report(const Error& error, const Guest& guest);
 
 /// "warmfork:", in red where use_colour().
 [[nodiscard]] const char* error_prefix();
@@ -54,10 +54,10 @@ int report(const Error& error, const Machine& machine);
 /// partner of two-thread figures. The same twice if there is only one.
 [[nodiscard]] std::pair<int, int> choose_cpus();
 
-/// While it lives, Ctrl-C (SIGINT) and SIGTERM cancel the machine; a second one ends the process at once.
+/// While it lives, Ctrl-C (SIGINT) and SIGTERM cancel the guest; a second one ends the process at once.
 class InterruptGuard {
  public:
-  explicit InterruptGuard(Machine& machine);
+  explicit InterruptGuard(Guest& guest);
   ~InterruptGuard();
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;

@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   add_asm(app, outcome);
   add_disasm(app, outcome);
   add_exec(app, outcome);
+  add_snapshot(app, outcome);
   add_doctor(app, outcome);
   add_bench(app, outcome);
   add_compare(app, outcome);

@@ -20,5 +20,6 @@ void add_doctor(CLI::App& app, Outcome& outcome);
 void add_exec(CLI::App& app, Outcome& outcome);
 void add_run(CLI::App& app, Outcome& outcome);
 void add_verify_reset(CLI::App& app, Outcome& outcome);
+void add_snapshot(CLI::App& app, Outcome& outcome);
 
 }  // namespace warmfork::cli

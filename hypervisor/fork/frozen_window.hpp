@@ -9,6 +9,7 @@
 #include "base/unique_fd.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
 
@@ -19,8 +20,12 @@ struct FrozenWindow {
   Mapping view;  // read-only
 };
 
+/// Puts bytes at an offset of a window.
+using WriteWindow = std::function<Status(std::uint64_t offset, std::span<const std::byte> bytes)>;
+
 /// Makes `size` bytes of zeroed memory, lets `fill` write them, and seals them. Errors: kHost, and those of `fill`.
+/// Writes are system calls: for new pages they cost half of what faults on a mapping do.
 [[nodiscard]] Result<FrozenWindow> freeze_window(std::size_t size,
-                                                 const std::function<Status(std::span<std::byte>)>& fill);
+                                                 const std::function<Status(const WriteWindow& write)>& fill);
 
 }  // namespace warmfork

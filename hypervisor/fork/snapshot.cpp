@@ -7,6 +7,8 @@
 #include "machine/backend_probe.hpp"
 #include "warmfork/abi/layout.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace warmfork {
@@ -22,10 +24,13 @@ bool is_zero(std::span<const std::byte> page) {
 
 std::size_t fork_page_of(const GuestLayout& layout) { return *layout.window_offset(Gva{WARMFORK_FORK_PAGE}) / kPage; }
 
-Status store_state(const kvm::Kvm& kvm, kvm::VcpuFd& vcpu, const GuestLayout& layout, std::span<std::byte> window) {
+using Page = std::array<std::byte, kPage>;
+
+Result<Page> make_fork_page(const kvm::Kvm& kvm, kvm::VcpuFd& vcpu) {
   WARMFORK_TRY_ASSIGN(const std::vector<std::byte> area, vcpu.xsave(kvm.xsave_size()));
-  write_fork_page(window.subspan(fork_page_of(layout) * kPage, kPage), PristineState::of_area(area));
-  return {};
+  Page page;
+  write_fork_page(page, PristineState::of_area(area));
+  return page;
 }
 
 }  // namespace
@@ -38,7 +43,7 @@ Result<SnapshotParts> Snapshot::begin(Guest& guest, const x86::CpuModel& cpu) {
   parts.program = guest.shared_program();
   parts.layout = guest.memory().shared_layout();
   parts.cpu_model = cpu;
-  parts.features = x86::user_features(cpu);
+  parts.features = x86::user_features(cpu) | x86::native_features();
   parts.book = guest.process().book();
   parts.overrides = guest.memory().overrides();
   parts.call_stack = guest.call_stack();
@@ -52,14 +57,17 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Mach
   WARMFORK_TRY_ASSIGN(SnapshotParts parts, begin(master, master.cpu_model()));
   parts.image = master.image();
   const std::span<const std::byte> window = master.memory().window();
-  WARMFORK_TRY_ASSIGN(FrozenWindow frozen, freeze_window(window.size(), [&](std::span<std::byte> to) -> Status {
-                        WARMFORK_TRY(for_each_private_page(window, [&](std::size_t page) {
-                          const auto bytes = window.subspan(page * kPage, kPage);
-                          if (is_zero(bytes)) return;
-                          std::memcpy(to.data() + page * kPage, bytes.data(), kPage);
-                          parts.own.add(page);
-                        }));
-                        return store_state(kvm, master.vcpu(), *parts.layout, to);
+  WARMFORK_TRY_ASSIGN(const Page fork_page, make_fork_page(kvm, master.vcpu()));
+  WARMFORK_TRY(for_each_private_page(window, [&](std::size_t page) {
+    if (!is_zero(window.subspan(page * kPage, kPage))) parts.own.add(page);
+  }));
+  WARMFORK_TRY_ASSIGN(FrozenWindow frozen, freeze_window(window.size(), [&](const WriteWindow& write) {
+                        Status written;
+                        parts.own.for_each_run([&](std::size_t first, std::size_t count) {
+                          if (written) written = write(first * kPage, window.subspan(first * kPage, count * kPage));
+                        });
+                        if (written) written = write(fork_page_of(*parts.layout) * kPage, fork_page);
+                        return written;
                       }));
   parts.window_fd = std::move(frozen.fd);
   parts.view = std::move(frozen.view);
@@ -88,7 +96,10 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Fork
     std::memcpy(view.data() + first * kPage, window.data() + first * kPage, count * kPage);
   });
   // Else the vCPU's state is of another life or another fork; the view has the base's, with which the fork goes on.
-  if (!fork.begins_pristine()) WARMFORK_TRY(store_state(kvm, fork.vcpu(), *parts.layout, view));
+  if (!fork.begins_pristine()) {
+    WARMFORK_TRY_ASSIGN(const Page fork_page, make_fork_page(kvm, fork.vcpu()));
+    std::ranges::copy(fork_page, view.subspan(fork_page_of(*parts.layout) * kPage).begin());
+  }
   WARMFORK_TRY(parts.view.make_read_only());
   return assemble(std::move(parts));
 }

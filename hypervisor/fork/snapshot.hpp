@@ -41,7 +41,7 @@ struct SnapshotParts {
   std::shared_ptr<const Mapping> image;
   std::shared_ptr<const Snapshot> base;  // of a layer
   x86::CpuModel cpu_model;               // what forks get
-  x86::UserFeatures features;            // what the program has been offered so far
+  x86::UserFeatures features;            // what the program may have found so far
   linux_abi::Process::Book book{.heap = linux_abi::Heap({}), .fs_base = 0, .gs_base = 0, .random_bytes = {}};
   std::vector<AddressSpace::Override> overrides;
   std::uint64_t call_stack = 0;

@@ -20,7 +20,7 @@ namespace {
 using namespace snapshot_format;
 
 constexpr std::size_t kMaxLayers = 64;
-constexpr std::size_t kChunk = 256 << 10;  // read and hashed while it is in the cache
+constexpr std::size_t kChunk = 256 << 10;  // read, hashed and passed on while it is in the cache
 
 // --- saving ---
 
@@ -187,8 +187,8 @@ class OpenFile {
   std::vector<PageRun> runs_;
 };
 
-Status check_processor(const x86::UserFeatures& wanted, const x86::CpuModel& cpu) {
-  const auto missing = names_of(x86::missing_features(wanted, x86::user_features(cpu)));
+Status check_processor(const x86::UserFeatures& wanted, const x86::UserFeatures& offered) {
+  const auto missing = names_of(x86::missing_features(wanted, offered));
   if (missing.empty()) return {};
   return fail(ErrorKind::kUnsupported, "made on a processor with {}, which this one lacks", fmt::join(missing, ", "));
 }
@@ -203,7 +203,8 @@ Result<std::shared_ptr<const GuestLayout>> plan_layout(const Metadata::Program& 
 
 class Loader {
  public:
-  Loader(const x86::CpuModel& cpu, const LoadOptions& options) : cpu_(cpu), options_(options) {}
+  Loader(const x86::CpuModel& cpu, const x86::UserFeatures& offered, const LoadOptions& options)
+      : cpu_(cpu), offered_(offered), options_(options) {}
 
   [[nodiscard]] Result<std::shared_ptr<const Snapshot>> load(const std::string& path, std::size_t layers) {
     WARMFORK_TRY_ASSIGN(const OpenFile file, OpenFile::open(path));
@@ -238,17 +239,23 @@ class Loader {
     return parts;
   }
 
-  [[nodiscard]] Status read_window(const OpenFile& file, const GuestLayout& layout, std::span<std::byte> window) const {
+  [[nodiscard]] Status read_window(const OpenFile& file, const GuestLayout& layout, const WriteWindow& write) const {
+    std::vector<std::byte> buffer(kChunk);
     Checksummer checksum;
     std::uint64_t offset = 0;
     for (const PageRun& run : file.runs()) {
-      const auto to = window.subspan(run.first * kPage, run.count * kPage);
-      WARMFORK_TRY(file.read(kWindow, offset, to, options_.verify ? &checksum : nullptr));
-      offset += to.size();
+      for (std::uint64_t done = 0; done < run.count * kPage;) {
+        const auto chunk = std::span(buffer).first(std::min(run.count * kPage - done, kChunk));
+        WARMFORK_TRY(file.read(kWindow, offset, chunk, options_.verify ? &checksum : nullptr));
+        WARMFORK_TRY(write(run.first * kPage + done, chunk));
+        offset += chunk.size();
+        done += chunk.size();
+      }
     }
     if (options_.verify) WARMFORK_TRY(file.check(kWindow, checksum.result()));
-    write_fork_page(window.subspan(fork_page_of(layout) * kPage, kPage), file.metadata().pristine);
-    return {};
+    const auto page = std::span(buffer).first(kPage);
+    write_fork_page(page, file.metadata().pristine);
+    return write(fork_page_of(layout) * kPage, page);
   }
 
   [[nodiscard]] Result<std::shared_ptr<const Mapping>> read_image(const OpenFile& file,
@@ -273,15 +280,15 @@ class Loader {
 
   [[nodiscard]] Result<std::shared_ptr<const Snapshot>> load_master(const OpenFile& file, std::size_t layers) const {
     if (layers == 0 && options_.base != nullptr) return fail(ErrorKind::kUsage, "not a layer, it has no base");
-    WARMFORK_TRY(check_processor(file.metadata().features, cpu_));
+    WARMFORK_TRY(check_processor(file.metadata().features, offered_));
     const Metadata::Program& saved = *file.metadata().program;
     WARMFORK_TRY_ASSIGN(const auto layout, plan_layout(saved, cpu_.physical_bits, options_.memory_limit));
     WARMFORK_TRY_ASSIGN(SnapshotParts parts, begin(file, layout));
     parts.program = saved.program;
     parts.cpu_model = cpu_;
     WARMFORK_TRY_ASSIGN(parts.image, read_image(file, *layout));
-    WARMFORK_TRY_ASSIGN(FrozenWindow window, freeze_window(layout->window_bytes(), [&](std::span<std::byte> bytes) {
-                          return read_window(file, *layout, bytes);
+    WARMFORK_TRY_ASSIGN(FrozenWindow window, freeze_window(layout->window_bytes(), [&](const WriteWindow& write) {
+                          return read_window(file, *layout, write);
                         }));
     parts.window_fd = std::move(window.fd);
     parts.view = std::move(window.view);
@@ -290,14 +297,19 @@ class Loader {
 
   [[nodiscard]] Result<std::shared_ptr<const Snapshot>> load_layer(const OpenFile& file, std::size_t layers) {
     WARMFORK_TRY_ASSIGN(const auto base, find_base(file.header().base, layers));
-    WARMFORK_TRY(check_processor(file.metadata().features, base->cpu_model()));
+    WARMFORK_TRY(check_processor(file.metadata().features, offered_));
     WARMFORK_TRY_ASSIGN(SnapshotParts parts, begin(file, base->layout()));
     parts.program = base->program();
     parts.cpu_model = base->cpu_model();
     parts.image = base->shared_image();
     parts.base = base;
     WARMFORK_TRY_ASSIGN(parts.view, layer_view(*base));
-    WARMFORK_TRY(read_window(file, *base->layout(), parts.view.bytes()));
+    const std::span<std::byte> view = parts.view.bytes();
+    WARMFORK_TRY(
+        read_window(file, *base->layout(), [view](std::uint64_t offset, std::span<const std::byte> bytes) -> Status {
+          std::ranges::copy(bytes, view.subspan(offset).begin());
+          return {};
+        }));
     WARMFORK_TRY(parts.view.make_read_only());
     return Snapshot::assemble(std::move(parts));
   }
@@ -320,6 +332,7 @@ class Loader {
   }
 
   const x86::CpuModel& cpu_;
+  const x86::UserFeatures& offered_;
   const LoadOptions& options_;
 };
 
@@ -343,14 +356,15 @@ Status save_snapshot(const Snapshot& snapshot, const std::string& path) {
   });
 }
 
-Result<std::shared_ptr<const Snapshot>> load_snapshot(const x86::CpuModel& cpu, const std::string& path,
-                                                      const LoadOptions& options) {
-  return Loader(cpu, options).load(path, 0);
+Result<std::shared_ptr<const Snapshot>> load_snapshot(const x86::CpuModel& cpu, const x86::UserFeatures& offered,
+                                                      const std::string& path, const LoadOptions& options) {
+  return Loader(cpu, offered, options).load(path, 0);
 }
 
 Result<std::shared_ptr<const Snapshot>> load_snapshot(const kvm::Kvm& kvm, const std::string& path,
                                                       const LoadOptions& options) {
-  return load_snapshot(x86::make_cpu_model(kvm.supported_cpuid()), path, options);
+  const x86::CpuModel cpu = x86::make_cpu_model(kvm.supported_cpuid());
+  return load_snapshot(cpu, x86::user_features(cpu) | x86::native_features(), path, options);
 }
 
 Result<SnapshotInfo> inspect_snapshot(const std::string& path) {

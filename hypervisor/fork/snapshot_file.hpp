@@ -34,10 +34,13 @@ struct LoadOptions {
 };
 
 /// Loads a snapshot for forks on this processor. Errors: kInput (the file), kUnsupported (another version; a processor
-/// without features the program was offered), kLimit, kHost.
-[[nodiscard]] Result<std::shared_ptr<const Snapshot>> load_snapshot(const x86::CpuModel& cpu, const std::string& path,
-                                                                    const LoadOptions& options = {});
+/// without features the program may have found), kLimit, kHost.
 [[nodiscard]] Result<std::shared_ptr<const Snapshot>> load_snapshot(const kvm::Kvm& kvm, const std::string& path,
+                                                                    const LoadOptions& options = {});
+/// The same for guests that are shown `cpu` and can execute `offered`.
+[[nodiscard]] Result<std::shared_ptr<const Snapshot>> load_snapshot(const x86::CpuModel& cpu,
+                                                                    const x86::UserFeatures& offered,
+                                                                    const std::string& path,
                                                                     const LoadOptions& options = {});
 
 /// The id `snapshot` has as a file; a layer's file names its base by it. Reads all of it, unless it came from a file.

@@ -2,7 +2,8 @@
 //
 //   0x0000  header    magic "warmfork\r\n\x1a\nsnap" | format version | ABI version | header size | sections |
 //                     file size | 0 | the base's id (0: none) | section table | 0 … | checksum of all before it: the id
-//   0x1000  metadata  processor features, heap book, FS and GS base, call stack, x87 and MXCSR, page protections;
+//   0x1000  metadata  processor features the program may have found, heap book, FS and GS base, call stack, x87 and
+//   MXCSR, page protections;
 //                     not in a layer: the program (name, segments, vmcalls, symbols), window sizes, checksum of the
 //                     system pages
 //   …       index     which pages of the window follow: (first page, count) …, ascending, with gaps between

@@ -1,5 +1,6 @@
 #include "x86/cpuid.hpp"
 
+#include <cpuid.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -214,6 +215,26 @@ UserFeatures user_features(const CpuModel& cpu) {
     }
   }
   return features;
+}
+
+UserFeatures native_features() {
+  CpuModel native{{}, 0, 0, 0};
+  for (const FeatureWord& word : kFeatureWords) {
+    kvm_cpuid_entry2 entry{};
+    entry.function = word.function;
+    entry.index = word.index;
+    if (__get_cpuid_count(word.function, word.index, &entry.eax, &entry.ebx, &entry.ecx, &entry.edx) != 0) {
+      native.cpuid.push_back(entry);
+    }
+  }
+  return user_features(native);
+}
+
+UserFeatures operator|(const UserFeatures& a, const UserFeatures& b) {
+  UserFeatures both = a;
+  for (std::size_t i = 0; i < UserFeatures::kWords; ++i) both.words[i] |= b.words[i];
+  both.xcr0 |= b.xcr0;
+  return both;
 }
 
 std::vector<std::string> names_of(const UserFeatures& features) {

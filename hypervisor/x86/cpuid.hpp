@@ -33,6 +33,10 @@ struct UserFeatures {
   friend bool operator==(const UserFeatures&, const UserFeatures&) = default;
 };
 [[nodiscard]] UserFeatures user_features(const CpuModel& cpu);
+/// The same of the processor itself (without xcr0): on kvm-pvm CPUID answers in a guest as it does here, whatever the
+/// guest's CPUID is.
+[[nodiscard]] UserFeatures native_features();
+[[nodiscard]] UserFeatures operator|(const UserFeatures& a, const UserFeatures& b);
 /// Their names: "avx2", "xcr0.7"; a bit without a name as "word 3 bit 5".
 [[nodiscard]] std::vector<std::string> names_of(const UserFeatures& features);
 /// Those of `wanted` that are not `offered`.

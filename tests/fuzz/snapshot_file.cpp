@@ -64,6 +64,7 @@ std::vector<std::byte> make_file(Input input, const Checksum& base, bool right) 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const x86::CpuModel cpu = test::every_processor();
   static const std::shared_ptr<const Snapshot> base = test::tiny_snapshot(cpu);
+  static const x86::UserFeatures offered = x86::user_features(cpu);
   static const Checksum base_id = *snapshot_id(*base);
   if (size == 0) return 0;
   const auto input = std::as_bytes(std::span(data, size)).subspan(1);
@@ -81,8 +82,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
 
   (void)inspect_snapshot(path);
-  const auto loaded = load_snapshot(
-      cpu, path, {.base = layer ? base : nullptr, .base_files = {}, .verify = right, .memory_limit = 16 << 20});
+  const auto loaded =
+      load_snapshot(cpu, offered, path,
+                    {.base = layer ? base : nullptr, .base_files = {}, .verify = right, .memory_limit = 16 << 20});
   if (!loaded) {
     WARMFORK_REQUIRE(loaded.error().kind != ErrorKind::kHost);
     WARMFORK_REQUIRE(loaded.error().message.starts_with(path));

@@ -145,5 +145,24 @@ TEST(Cpuid, WithoutLeavesThereAreX87AndSse) {
   EXPECT_EQ(model.physical_bits, 36);
 }
 
+TEST(UserFeatures, WhatIsMissingHasANameAndTheRestDoesNotCount) {
+  CpuModel with{{}, 7, 832, 40};
+  kvm_cpuid_entry2 leaf{};
+  leaf.function = 7;
+  leaf.ebx = 1U << 5 /* AVX2 */ | 1U << 20 /* SMAP, a kernel's */;
+  with.cpuid.push_back(leaf);
+  const UserFeatures wanted = user_features(with);
+  EXPECT_EQ(names_of(wanted), (std::vector<std::string>{"avx2", "xcr0.0", "xcr0.1", "xcr0.2"}));
+  const UserFeatures none = user_features(CpuModel{{}, 3, 576, 40});
+  EXPECT_EQ(names_of(missing_features(wanted, none)), (std::vector<std::string>{"avx2", "xcr0.2"}));
+  EXPECT_EQ(missing_features(none, wanted), UserFeatures{});
+  EXPECT_EQ(wanted | none, wanted);
+  UserFeatures unknown;
+  unknown.words[3] = 1U << 4;
+  EXPECT_EQ(names_of(unknown), (std::vector<std::string>{"word 3 bit 4"}));
+  const UserFeatures native = native_features();
+  EXPECT_NE(native.words[1] & 1U << 26, 0U) << "every x86-64 processor has SSE2";
+}
+
 }  // namespace
 }  // namespace warmfork::x86

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <map>
 #include <set>
+#include <utility>
 
 namespace warmfork::linux_abi {
 namespace {
@@ -236,6 +238,34 @@ TEST(Heap, AgreesWithASetOfPages) {
       }
       ASSERT_EQ(freed, model.take_freed());
     }
+  }
+}
+
+TEST(HeapRebuild, TakesEveryBookAHeapCanHaveAndNoOther) {
+  const AddressRange range{Gva{0x100000}, 16 * kPage};
+  using Book = std::map<std::uint64_t, std::uint64_t>;
+  const auto at = [](std::uint64_t page) { return 0x100000 + page * kPage; };
+  Heap heap(range);
+  (void)heap.brk(at(1) + 5);
+  ASSERT_TRUE(heap.map(2 * kPage, at(4), false) && heap.map(kPage, at(15), false));
+  const auto same = Heap::rebuild(range, heap.break_end(), heap.mappings());
+  ASSERT_TRUE(same);
+  EXPECT_EQ(same->used(), heap.used());
+  EXPECT_TRUE(same->covers(at(4), 2 * kPage) && !same->covers(at(3), kPage));
+  EXPECT_TRUE(Heap::rebuild(range, at(0), {}) && Heap::rebuild(range, at(16), {}));
+  for (const auto& [break_end, mappings] : {std::pair{at(0) - 1, Book{}},
+                                            {at(16) + 1, Book{}},
+                                            {at(0), Book{{at(15), at(17)}}},
+                                            {at(0), Book{{at(2), at(2)}}},
+                                            {at(0), Book{{at(3), at(2)}}},
+                                            {at(0), Book{{at(2) + 1, at(3)}}},
+                                            {at(0), Book{{at(2), at(3) - 1}}},
+                                            {at(2) + 1, Book{{at(2), at(3)}}},
+                                            {at(0), Book{{at(2), at(4)}, {at(3), at(5)}}},
+                                            {at(0), Book{{at(2), at(3)}, {at(3), at(4)}}},
+                                            {at(0), Book{{0, at(1)}}},
+                                            {at(0), Book{{at(2), ~std::uint64_t{0}}}}}) {
+    EXPECT_FALSE(Heap::rebuild(range, break_end, mappings)) << break_end << ", " << mappings.size();
   }
 }
 

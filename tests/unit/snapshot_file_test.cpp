@@ -53,8 +53,14 @@ class SnapshotFileTest : public ::testing::Test {
     EXPECT_TRUE(write_file(path(name), content.data(), content.size()));
     return path(name);
   }
-  [[nodiscard]] auto load(const std::string& file, const LoadOptions& options = {}) const {
-    return load_snapshot(cpu_, file, options);
+  [[nodiscard]] Result<std::shared_ptr<const Snapshot>> load(const std::string& file,
+                                                             const LoadOptions& options = {}) const {
+    return load_on(cpu_, file, options);
+  }
+  [[nodiscard]] static Result<std::shared_ptr<const Snapshot>> load_on(const x86::CpuModel& cpu,
+                                                                       const std::string& file,
+                                                                       const LoadOptions& options = {}) {
+    return load_snapshot(cpu, x86::user_features(cpu), file, options);
   }
   void expect_refused(const std::string& file, const std::string& why, ErrorKind kind = ErrorKind::kInput,
                       const LoadOptions& options = {}) const {
@@ -255,7 +261,7 @@ TEST_F(SnapshotFileTest, AProcessorThatLacksFeaturesIsRefusedWithTheirNames) {
   x86::CpuModel less = cpu_;
   less.cpuid[1].ebx &= ~(1U << 5);  // AVX2
   less.xcr0 = 7;
-  const auto refused = load_snapshot(less, file);
+  const auto refused = load_on(less, file);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kUnsupported);
   EXPECT_THAT(refused.error().message, HasSubstr("a processor with avx2, xcr0.5, xcr0.6, xcr0.7"));
@@ -270,12 +276,12 @@ TEST_F(SnapshotFileTest, AProcessorThatLacksFeaturesIsRefusedWithTheirNames) {
   const auto layer = test::tiny_layer(*loaded);
   const std::string layer_file = save(*layer, "layer");
   const auto elsewhere =
-      load_snapshot(test::every_processor(false), layer_file, {.base = nullptr, .base_files = {plain_file}});
+      load_on(test::every_processor(false), layer_file, {.base = nullptr, .base_files = {plain_file}});
   ASSERT_FALSE(elsewhere);
   EXPECT_EQ(elsewhere.error().kind, ErrorKind::kUnsupported);
   x86::CpuModel narrow = cpu_;
   narrow.physical_bits = 32;
-  EXPECT_EQ(load_snapshot(narrow, file).error().kind, ErrorKind::kLimit);
+  EXPECT_EQ(load_on(narrow, file).error().kind, ErrorKind::kLimit);
   expect_refused(file, "the memory limit is 65536", ErrorKind::kLimit,
                  {.base = nullptr, .base_files = {}, .memory_limit = 65536});
 }

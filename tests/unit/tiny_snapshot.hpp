@@ -80,12 +80,11 @@ inline std::shared_ptr<const Snapshot> tiny_snapshot(const x86::CpuModel& cpu = 
   std::memset(image.data() + WARMFORK_SYSTEM_SIZE, 0x90, image.size() - WARMFORK_SYSTEM_SIZE);
   AddressSpace::build_system_pages(*parts.layout, image.bytes());
   parts.image = std::make_shared<const Mapping>(std::move(image));
-  FrozenWindow window = *freeze_window(parts.layout->window_bytes(), [&](std::span<std::byte> bytes) -> Status {
-    for (const std::size_t page : {1U, 3U, 4U, 7U}) fill_page(bytes, parts, page, static_cast<int>(page));
-    write_fork_page(bytes.first(kPage), {.x87_in_use = true, .x87_control = 0x37f, .mxcsr = 0x1f80});
-    parts.own.add(0);
-    return {};
-  });
+  std::vector<std::byte> bytes(parts.layout->window_bytes());
+  for (const std::size_t page : {1U, 3U, 4U, 7U}) fill_page(bytes, parts, page, static_cast<int>(page));
+  write_fork_page(std::span(bytes).first(kPage), {.x87_in_use = true, .x87_control = 0x37f, .mxcsr = 0x1f80});
+  parts.own.add(0);
+  FrozenWindow window = *freeze_window(bytes.size(), [&](const WriteWindow& write) { return write(0, bytes); });
   parts.window_fd = std::move(window.fd);
   parts.view = std::move(window.view);
   return *Snapshot::assemble(std::move(parts));
