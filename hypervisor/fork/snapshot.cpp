@@ -95,10 +95,14 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Fork
   parts.own.for_each_run([&](std::size_t first, std::size_t count) {
     std::memcpy(view.data() + first * kPage, window.data() + first * kPage, count * kPage);
   });
-  // Else the vCPU's state is of another life or another fork; the view has the base's, with which the fork goes on.
-  if (!fork.begins_pristine()) {
+  // Never the fork's own page, with its generation and random bytes. If the next call begins pristine, what the vCPU
+  // holds is of another life or another fork, and the fork goes on with the base's state.
+  const std::size_t at = fork_page_of(*parts.layout) * kPage;
+  if (fork.begins_pristine()) {
+    std::ranges::copy(old.subspan(at, kPage), view.subspan(at, kPage).begin());
+  } else {
     WARMFORK_TRY_ASSIGN(const Page fork_page, make_fork_page(kvm, fork.vcpu()));
-    std::ranges::copy(fork_page, view.subspan(fork_page_of(*parts.layout) * kPage).begin());
+    std::ranges::copy(fork_page, view.subspan(at, kPage).begin());
   }
   WARMFORK_TRY(parts.view.make_read_only());
   return assemble(std::move(parts));

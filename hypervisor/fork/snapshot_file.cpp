@@ -4,6 +4,7 @@
 #include "base/printable.hpp"
 #include "fork/frozen_window.hpp"
 #include "fork/snapshot_format.hpp"
+#include "machine/backend_probe.hpp"
 #include "warmfork/abi/layout.h"
 
 #include <fcntl.h>
@@ -364,7 +365,9 @@ Result<std::shared_ptr<const Snapshot>> load_snapshot(const x86::CpuModel& cpu, 
 Result<std::shared_ptr<const Snapshot>> load_snapshot(const kvm::Kvm& kvm, const std::string& path,
                                                       const LoadOptions& options) {
   const x86::CpuModel cpu = x86::make_cpu_model(kvm.supported_cpuid());
-  return load_snapshot(cpu, x86::user_features(cpu) | x86::native_features(), path, options);
+  WARMFORK_TRY_ASSIGN(auto loaded, load_snapshot(cpu, x86::user_features(cpu) | x86::native_features(), path, options));
+  if (options.base == nullptr) WARMFORK_TRY(check_xrstor(kvm, cpu));  // as for every snapshot that is taken
+  return loaded;
 }
 
 Result<SnapshotInfo> inspect_snapshot(const std::string& path) {

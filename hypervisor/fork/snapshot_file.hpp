@@ -34,7 +34,7 @@ struct LoadOptions {
 };
 
 /// Loads a snapshot for forks on this processor. Errors: kInput (the file), kUnsupported (another version; a processor
-/// without features the program may have found), kLimit, kHost.
+/// without features the program may have found; guests that cannot use XRSTOR), kLimit, kHost.
 [[nodiscard]] Result<std::shared_ptr<const Snapshot>> load_snapshot(const kvm::Kvm& kvm, const std::string& path,
                                                                     const LoadOptions& options = {});
 /// The same for guests that are shown `cpu` and can execute `offered`.

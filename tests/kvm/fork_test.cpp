@@ -417,6 +417,15 @@ TEST_F(ForkTest, ASnapshotOfAForkHoldsOnlyWhatDiffers) {
     ASSERT_TRUE(layer) << layer.error().message;
     EXPECT_LE((*layer)->stored_bytes(), 12 * kPage);
     EXPECT_EQ((*layer)->base(), snapshot_);
+    reset(*base_fork);  // its next call begins pristine, with new random bytes on its page
+    const auto second_layer = Snapshot::take(system(), *base_fork);
+    ASSERT_TRUE(second_layer) << second_layer.error().message;
+    for (const auto& taken : {*layer, *second_layer}) {
+      const std::uint64_t info = *taken->layout()->window_offset(Gva{WARMFORK_FORK_PAGE}) + WARMFORK_FORK_INFO_OFFSET;
+      EXPECT_TRUE(std::ranges::all_of(taken->window().subspan(info, sizeof(ForkInfo)), [](std::byte byte) {
+        return byte == std::byte{0};
+      })) << "a snapshot has no generation and no random bytes";
+    }
     base_fork.reset();
     const auto root = std::exchange(snapshot_, *layer);
     for (const ResetMode mode : {ResetMode::kAuto, ResetMode::kFullCopy, ResetMode::kCowRemap}) {
