@@ -316,10 +316,16 @@ Result<PoolEntry*> Pool::Impl::wait(Lock& lock, std::uint64_t timeout_ns) {
       }
       continue;
     }
-    if (timeout_ns == 0) {
+    // While the pool is smaller than it may be, a failed attempt to grow is made again: nobody may ever give a fork
+    // back.
+    const bool smaller = !fresh_.empty() || alive_ < options_.most;
+    const Clock::time_point retry = std::max(grow_again_, Clock::now() + kGrowAgainAfter / 10);
+    if (timeout_ns == 0 && !smaller) {
       waiter.wake.wait(lock);
-    } else {
+    } else if (timeout_ns != 0 && (!smaller || until <= retry)) {
       late = waiter.wake.wait_until(lock, until) == std::cv_status::timeout;
+    } else if (waiter.wake.wait_until(lock, retry) == std::cv_status::timeout && first_ == &waiter && making_ == 0) {
+      waiter.may_grow = may_grow();
     }
   }
   return waiter.entry;
