@@ -454,7 +454,7 @@ TEST_F(ForkTest, TheLearnedSetIsGivenUpWhenItIsCopiedInVain) {
   (void)call(*one, "touch", {0, 512, 1});
   reset(*one);
   EXPECT_GE(one->memory().dirty().count(), 512U);
-  for (int round = 0; round < 64 * 8 && one->reset_stats().relearned == 0; ++round) {
+  for (int round = 0; round < 256 * 4 && one->reset_stats().relearned == 0; ++round) {
     (void)call(*one, "count");
     reset(*one);
   }
