@@ -17,12 +17,8 @@ static_assert(std::endian::native == std::endian::little);
 constexpr std::array<char, 16> kMagic{'w',  'a',  'r',    'm',  'f', 'o', 'r', 'k',
                                       '\r', '\n', '\x1a', '\n', 's', 'n', 'a', 'p'};
 
-// What a program may have, as the loader and the machine have it (loader/elf_loader.cpp, machine/program.cpp).
 constexpr std::size_t kMaxName = 4096;
 constexpr std::size_t kMaxSegments = 128;
-constexpr std::size_t kMaxVmcalls = 1024;
-constexpr std::size_t kMaxVmcallName = 63;
-constexpr std::size_t kMaxSymbolName = 512;
 
 constexpr std::uint64_t kWritable = 1;
 constexpr std::uint64_t kExecutable = 2;

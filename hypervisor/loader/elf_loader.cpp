@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::uint16_t kMaxProgramHeaders = 128;
 constexpr std::uint64_t kPieBase = 0x400000;
-constexpr std::size_t kMaxSymbolName = 512;
 
 // Each back reference of a mangled name (S_, S1_, T_, …) stands for an earlier part, which may hold references itself:
 // the text can grow exponentially with their number (3^(n/3)), and the name is the guest's.

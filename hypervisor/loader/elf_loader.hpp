@@ -25,6 +25,9 @@ struct LoadSegment {
   bool execute = false;
 };
 
+/// Symbols with longer names are cut to this many bytes.
+inline constexpr std::size_t kMaxSymbolName = 512;
+
 /// A named address range of the program, for reports and for vmcalls by symbol.
 struct ElfSymbol {
   std::uint64_t address = 0;

@@ -3,12 +3,6 @@
 #include "warmfork/abi/vmcall.hpp"
 
 namespace warmfork {
-namespace {
-
-constexpr std::size_t kMaxVmcalls = 1024;
-constexpr std::size_t kMaxVmcallName = 64;
-
-}  // namespace
 
 Status GuestProgram::read_vmcalls(const AddressSpace& space) {
   const std::uint64_t begin = plan.vmcall_table_begin.value;
@@ -20,7 +14,7 @@ Status GuestProgram::read_vmcalls(const AddressSpace& space) {
   for (std::uint64_t at = begin; at < end; at += sizeof(VmcallEntry)) {
     const auto entry = space.read_value<VmcallEntry>(Gva{at});
     if (!entry) return with_context(entry.error(), fmt::format("{}: vmcall table", name));
-    auto entry_name = space.read_string(Gva{entry->name}, kMaxVmcallName);
+    auto entry_name = space.read_string(Gva{entry->name}, kMaxVmcallName + 1);
     if (!entry_name) return with_context(entry_name.error(), fmt::format("{}: vmcall table", name));
     vmcalls.emplace_back(std::move(*entry_name), Gva{entry->function});
   }

@@ -9,12 +9,17 @@
 #include "machine/address_space.hpp"
 #include "memory/address.hpp"
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace warmfork {
+
+/// What a program may offer: vmcalls, and bytes of a vmcall's name without its NUL.
+inline constexpr std::size_t kMaxVmcalls = 1024;
+inline constexpr std::size_t kMaxVmcallName = 63;
 
 struct GuestProgram {
   std::string name;  // for messages
