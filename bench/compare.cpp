@@ -13,8 +13,6 @@
 namespace warmfork::bench {
 namespace {
 
-constexpr std::uint64_t kTimeoutNs = 10'000'000'000;
-
 Status check_answer(std::string_view mode, std::uint64_t answer, std::uint64_t expected) {
   if (answer == expected) return {};
   return fail(ErrorKind::kGuestFault, "{} answered {}, expected {}", mode, answer, expected);

@@ -18,7 +18,6 @@ namespace warmfork::bench {
 namespace {
 
 constexpr std::uint64_t kUnrecorded = 200;  // the first ones find the guest parked
-constexpr std::uint64_t kTimeoutNs = 10'000'000'000;
 
 // One call, timed.
 Result<std::uint64_t> timed_call(CallChannel& channel, Gva function, std::uint64_t value) {

@@ -1,5 +1,7 @@
 #include "bench/fork_fixture.hpp"
 
+#include "bench/suites.hpp"
+
 #include <array>
 #include <string>
 
@@ -27,7 +29,7 @@ Result<ForkFixture> ForkFixture::create(const kvm::Kvm& kvm, const WindowShape& 
 
 Status ForkFixture::request(Guest& guest, std::uint64_t argument, std::uint64_t dirty_pages) const {
   const std::array<std::uint64_t, 2> arguments{argument, dirty_pages};
-  WARMFORK_TRY_ASSIGN(const std::uint64_t answer, guest.call(function_, arguments, {.timeout_ns = 10'000'000'000}));
+  WARMFORK_TRY_ASSIGN(const std::uint64_t answer, guest.call(function_, arguments, {.timeout_ns = kTimeoutNs}));
   if (answer != argument) {
     return fail(ErrorKind::kGuestFault, "a fork that was not pristine: it answered {}, expected {}", answer, argument);
   }

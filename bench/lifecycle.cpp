@@ -85,7 +85,7 @@ SuiteResult run_lifecycle(const SuiteOptions& options) {
     for (std::uint64_t i = 0; i < kPerRound; ++i) {
       const std::array<std::uint64_t, 1> argument{i};
       const std::uint64_t begin = tsc_now();
-      const auto result = machine->call(function, argument, {.timeout_ns = 1'000'000'000});
+      const auto result = machine->call(function, argument, {.timeout_ns = kTimeoutNs});
       const std::uint64_t took = tsc_now_ordered() - begin;
       if (!result) return Failure(result.error());
       if (*result != i) return fail(ErrorKind::kGuestFault, "vmcall returned {}, expected {}", *result, i);

@@ -13,6 +13,10 @@
 
 namespace warmfork::bench {
 
+/// When a measured call is given up. The guest is the benchmark's own: this is for a machine that stands still, not for
+/// a guest that hangs.
+inline constexpr std::uint64_t kTimeoutNs = 60'000'000'000;
+
 struct SuiteOptions {
   const kvm::Kvm* kvm = nullptr;
   double effort = 1.0;  // scales sample counts: 1 is the full set, 0.02 a smoke test
