@@ -5,7 +5,7 @@ namespace warmfork::lc3 {
 namespace {
 
 class Core : public EngineTest {};
-WARMFORK_ON_BOTH_ENGINES(Core);
+WARMFORK_ON_EVERY_ENGINE(Core);
 
 // --- Power-on
 // ------------------------------------------------------------------------------------------------------------

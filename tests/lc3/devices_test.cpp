@@ -14,7 +14,7 @@ Machine& poll_loop(Machine& m) { return m.words(0x3000, {0xa002, 0x07fe, 0, kKbs
 // --- TRAP and RTI
 // --------------------------------------------------------------------------------------------------------
 class Traps : public EngineTest {};
-WARMFORK_ON_BOTH_ENGINES(Traps);
+WARMFORK_ON_EVERY_ENGINE(Traps);
 
 TEST_P(Traps, ThirdEditionTrapPushesPsrThenPcOnTheSupervisorStack) {
   auto m = machine().words(0x3000, {0x1021, 0xf040}).words(0x0040, {0x0400});  // ADD R0, R0, #1; TRAP x40
@@ -95,7 +95,7 @@ TEST_P(Traps, RtiWithSeveralConditionCodesTakesNThenZ) {
 // --- Exceptions
 // ----------------------------------------------------------------------------------------------------------
 class Exceptions : public EngineTest {};
-WARMFORK_ON_BOTH_ENGINES(Exceptions);
+WARMFORK_ON_EVERY_ENGINE(Exceptions);
 
 TEST_P(Exceptions, IllegalOpcodePushesTheAddressOfTheInstructionItself) {
   auto m = machine().words(0x3000, {0x0000, 0xd123}).words(0x0101, {0x0600});
@@ -208,7 +208,7 @@ TEST_F(Strict, SecondEditionHasNoAccessControl) {
 // --- Devices
 // -------------------------------------------------------------------------------------------------------------
 class Devices : public EngineTest {};
-WARMFORK_ON_BOTH_ENGINES(Devices);
+WARMFORK_ON_EVERY_ENGINE(Devices);
 
 TEST_P(Devices, ReadingKbdrTakesTheCharacterAndClearsReady) {
   auto m = machine().words(0x3000, {0x6040, 0x6441, 0x6242});  // LDR R0,R1,#0; LDR R2,R1,#1; LDR R1,R1,#2
@@ -313,7 +313,7 @@ class Interrupts : public EngineTest {
     return m;
   }
 };
-WARMFORK_ON_BOTH_ENGINES(Interrupts);
+WARMFORK_ON_EVERY_ENGINE(Interrupts);
 
 TEST_P(Interrupts, ThePendingInterruptIsTakenBeforeTheNextInstruction) {
   auto m = counting();
@@ -390,7 +390,7 @@ class NativeTraps : public EngineTest {
     return m;
   }
 };
-WARMFORK_ON_BOTH_ENGINES(NativeTraps);
+WARMFORK_ON_EVERY_ENGINE(NativeTraps);
 
 TEST_P(NativeTraps, GetcReadsWithoutEchoAndLeavesTheRestAlone) {
   auto m = calling(0x20);
@@ -573,7 +573,7 @@ TEST_P(NativeTraps, NothingIsNativeBeforeVectorsAreCapturedOrWhenTurnedOff) {
 // --- Input, its end, idleness
 // --------------------------------------------------------------------------------------------
 class Input : public EngineTest {};
-WARMFORK_ON_BOTH_ENGINES(Input);
+WARMFORK_ON_EVERY_ENGINE(Input);
 
 TEST_P(Input, BlockingReadsStopUntilInputComesOrEnds) {
   auto m = machine(kNative).words(0x3000, {0xf020});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lc3/core/engine.hpp"
+#include "lc3/jit/host_runner.hpp"
 
 #include <gtest/gtest.h>
 
@@ -20,22 +21,28 @@ inline void PrintTo(StopReason reason, std::ostream* out) {
   static constexpr const char* kNames[] = {
       "none",           "budget", "halted",     "input needed", "input exhausted",     "output full",
       "output pending", "idle",   "breakpoint", "watchpoint",   "unhandled exception", "unhandled interrupt",
-      "unhandled trap"};
+      "unhandled trap", "compile"};
   static_assert(std::size(kNames) == kStopReasonCount);
   *out << kNames[static_cast<std::uint32_t>(reason)];
 }
 
-enum class Engine { kFast, kCareful };
+enum class Engine { kFast, kCareful, kXbyak };
 
 inline std::string engine_name(const ::testing::TestParamInfo<Engine>& param) {
-  return param.param == Engine::kFast ? "fast" : "careful";
+  switch (param.param) {
+    case Engine::kFast: return "fast";
+    case Engine::kCareful: return "careful";
+    case Engine::kXbyak: break;
+  }
+  return "xbyak";
 }
 
-/// A machine with program space from x3000; both engines run it.
+/// A machine with program space from x3000; every engine runs it.
 class Machine {
  public:
   explicit Machine(Engine engine, std::uint32_t config = 0) : engine_(engine), state_(std::make_unique<State>()) {
     initialise(*state_, config);
+    if (engine == Engine::kXbyak) runner_ = *jit::HostRunner::create();
   }
 
   State& operator*() { return *state_; }
@@ -53,6 +60,7 @@ class Machine {
     return std::move(*this);
   }
   const RunResult& run(std::uint64_t budget) {
+    if (runner_ != nullptr) return runner_->run(*state_, budget);
     return engine_ == Engine::kFast ? run_fast(*state_, budget) : run_careful(*state_, budget);
   }
   /// Runs the words at PC's address, one instruction each, and expects exactly that.
@@ -76,6 +84,7 @@ class Machine {
  private:
   Engine engine_;
   std::unique_ptr<State> state_;
+  std::unique_ptr<jit::HostRunner> runner_;
 };
 
 class EngineTest : public ::testing::TestWithParam<Engine> {
@@ -83,7 +92,8 @@ class EngineTest : public ::testing::TestWithParam<Engine> {
   Machine machine(std::uint32_t config = 0) const { return Machine(GetParam(), config); }
 };
 
-#define WARMFORK_ON_BOTH_ENGINES(suite) \
-  INSTANTIATE_TEST_SUITE_P(Engines, suite, ::testing::Values(Engine::kFast, Engine::kCareful), engine_name)
+#define WARMFORK_ON_EVERY_ENGINE(suite) \
+  INSTANTIATE_TEST_SUITE_P(Engines, suite, ::testing::Values(Engine::kFast, Engine::kCareful, Engine::kXbyak), \
+                           engine_name)
 
 }  // namespace warmfork::lc3

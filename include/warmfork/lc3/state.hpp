@@ -24,7 +24,7 @@
 
 namespace warmfork::lc3 {
 
-inline constexpr std::uint32_t kStateVersion = 1;
+inline constexpr std::uint32_t kStateVersion = 2;
 inline constexpr std::uint32_t kMemoryWords = 0x10000;
 inline constexpr std::uint32_t kGuardWords =
     WARMFORK_LC3_GUARD_WORDS;  // no PC-relative target lies further off (JSR: -1024 … +1023)
@@ -61,8 +61,9 @@ enum class StopReason : std::uint32_t {
   kUnhandledException,  // RunResult.vector is x00, x01 or x02, and its vector word is x0000
   kUnhandledInterrupt,  // RunResult.vector is x80, and its vector word is x0000
   kUnhandledTrap,       // RunResult.vector is the trap vector, and its vector word is x0000
+  kCompile,             // the machine has interpreted enough to be worth compiling at PC; Lc3Vm answers it and goes on
 };
-inline constexpr std::uint32_t kStopReasonCount = 13;
+inline constexpr std::uint32_t kStopReasonCount = 14;
 
 /// Result of the last run. `vector` and `address` are zero where the reason gives them no meaning.
 struct RunResult {
@@ -129,6 +130,18 @@ struct PollRecord {
   std::uint16_t patience;  // polls after which another record replaces it
 };
 
+/// What this machine does with compiled code (code.hpp). Written by the machine but for `wanted` and `patience`, which
+/// the host sets between runs.
+struct CodeUse {
+  std::uint64_t wanted;       // address of the version the host offers, 0: none; the machine follows its successors
+  std::uint64_t examined;     // id of the version last compared with memory, 0: none; attached if State::code is not 0
+  std::uint32_t patience;     // transfers of control to interpreted code before a run stops with kCompile; 0: never
+  std::uint32_t lost_count;   // how often code was lost because the machine changed its words
+  std::uint16_t lost[8];      // the addresses, a ring
+  std::uint64_t slices;       // of compiled running so far, and where the last of them ended: for finding hot code
+  std::uint16_t samples[16];  // a ring
+};
+
 struct alignas(0x1000) State {
   std::uint16_t registers[8];
   std::uint16_t pc;
@@ -142,6 +155,10 @@ struct alignas(0x1000) State {
   std::uint32_t config;       // of ConfigFlag
   std::uint32_t lea_sets_cc;  // 0 or 1: copy of kSecondEdition for the fast path
   std::uint64_t fast_budget;  // of the fast interpreter: what remains when it enters, takes a slow step, or leaves
+  std::uint64_t code;         // address of the attached code version: what it was compiled from is what memory holds
+  std::uint64_t exits[2];     // addresses in the fast interpreter that compiled code leaves to
+  std::int32_t cold_left;     // transfers to interpreted code until kCompile
+  std::uint32_t compiling;    // 1: runs use compiled code where there is some, and look for more
   // memory[x20 … x25] as they were when the vectors were captured; 0x10000 (no word) before.
   std::uint32_t native_vectors[6];
   std::uint32_t last_exception;  // vector of the exception taken last; means something if counters.exceptions is not 0
@@ -149,6 +166,7 @@ struct alignas(0x1000) State {
   PollRecord poll;
   RunResult result;
   Counters counters;
+  CodeUse code_use;
 
   alignas(0x1000) ByteRing<kInputCapacity> input;
   alignas(0x1000) ByteRing<kOutputCapacity> output;
@@ -163,7 +181,11 @@ static_assert(offsetof(State, last_result) == WARMFORK_LC3_LAST_RESULT);
 static_assert(offsetof(State, psr_system) == WARMFORK_LC3_PSR_SYSTEM && offsetof(State, kbsr) == WARMFORK_LC3_KBSR);
 static_assert(offsetof(State, mcr) == WARMFORK_LC3_MCR && offsetof(State, config) == WARMFORK_LC3_CONFIG);
 static_assert(offsetof(State, lea_sets_cc) == WARMFORK_LC3_LEA_SETS_CC);
-static_assert(offsetof(State, fast_budget) == WARMFORK_LC3_FAST_BUDGET && offsetof(State, counters) < 0x1000);
+static_assert(offsetof(State, fast_budget) == WARMFORK_LC3_FAST_BUDGET && offsetof(State, code_use) < 0xf00);
+static_assert(offsetof(State, code) == WARMFORK_LC3_CODE && offsetof(State, exits) == WARMFORK_LC3_EXIT_STAY);
+static_assert(offsetof(State, exits) + 8 == WARMFORK_LC3_EXIT_MISS);
+static_assert(offsetof(State, cold_left) == WARMFORK_LC3_COLD_LEFT);
+static_assert(offsetof(State, compiling) == WARMFORK_LC3_COMPILING);
 static_assert(offsetof(State, input) == WARMFORK_LC3_INPUT && offsetof(State, output) == WARMFORK_LC3_OUTPUT);
 static_assert(offsetof(State, guard_low) == 0x8000 && offsetof(State, memory) == WARMFORK_LC3_MEMORY);
 static_assert(offsetof(State, guard_high) == WARMFORK_LC3_MEMORY + 2 * kMemoryWords);

@@ -1,10 +1,13 @@
 #include "lc3/core/engine.hpp"
 
+#include "lc3/core/code_use.hpp"
 #include "lc3/core/step.hpp"
 
 extern "C" {
 // fast.S: runs state->fast_budget instructions (at least one) and leaves in it what remains.
 [[gnu::visibility("hidden")]] std::uint32_t lc3_fast_enter(warmfork::lc3::State* state);
+// The same, using compiled code where there is some.
+[[gnu::visibility("hidden")]] std::uint32_t lc3_compiling_enter(warmfork::lc3::State* state);
 // Called by fast.S: the instruction at PC, carefully. Nonzero (a StopReason): leave.
 [[gnu::visibility("hidden")]] std::uint32_t lc3_fast_slow_step(warmfork::lc3::State* state);
 }
@@ -13,6 +16,10 @@ namespace warmfork::lc3 {
 namespace {
 
 static_assert(static_cast<std::uint32_t>(StopReason::kBudget) == 1, "fast.S returns it as a number");
+static_assert(static_cast<std::uint32_t>(StopReason::kCompile) == 13, "fast.S returns it as a number");
+
+// How long compiled code runs before the machine looks for newer code: a fraction of a millisecond.
+constexpr std::uint64_t kCompiledSlice = 1 << 20;
 
 /// Statistics and watchpoints.
 class InstrumentedHooks {
@@ -76,8 +83,9 @@ struct PlainHooks : NoHooks {
 /// What every run begins and ends with; `loop` gets the budget and leaves in it what remains.
 template <class Loop>
 const RunResult& bracket(State& state, std::uint64_t budget, Loop loop) {
+  // A run that only stopped to be compiled goes on as if it had not.
+  if (state.result.stop != StopReason::kCompile) state.poll.valid = 0;
   state.result = {};
-  state.poll.valid = 0;
   std::uint64_t remaining = budget;
   StopReason stop = StopReason::kHalted;
   if ((state.mcr & kMcrRun) != 0) {
@@ -119,6 +127,7 @@ bool can_run_fast(const State& state) {
 }
 
 const RunResult& run_careful(State& state, std::uint64_t budget, Instrumentation* instrumentation) {
+  forget_code(state);  // nothing here looks at what stores do to it
   return bracket(state, budget, [&](std::uint64_t& remaining) {
     if (instrumentation != nullptr) {
       InstrumentedHooks hooks(*instrumentation, state);
@@ -131,12 +140,19 @@ const RunResult& run_careful(State& state, std::uint64_t budget, Instrumentation
 
 const RunResult& run_fast(State& state, std::uint64_t budget) {
   return bracket(state, budget, [&](std::uint64_t& remaining) {
+    if (state.compiling != 0) state.cold_left = patience(state);
     while (remaining != 0) {
       std::uint64_t slice = remaining;
+      if (state.compiling != 0) {
+        use_newest_code(state);
+        if (state.code_use.patience == 0) state.cold_left = patience(state);
+        if (slice > kCompiledSlice) slice = kCompiledSlice;
+      }
       if ((state.kbsr & kKbsrInterruptEnable) != 0) {
         if (interrupt_pending(state)) {
-          NoHooks hooks;
-          const StepOutcome out = Step<NoHooks>(state, hooks).interrupt();
+          CodeHooks hooks(state);
+          const StepOutcome out = Step<CodeHooks>(state, hooks).interrupt();
+          hooks.settle();
           if (out.stop != StopReason::kNone) return out.stop;
         }
         // Poll when the machine's instruction count is a multiple of the quantum, wherever the run began.
@@ -145,8 +161,13 @@ const RunResult& run_fast(State& state, std::uint64_t budget) {
         if (slice > until_poll) slice = until_poll;
       }
       state.fast_budget = slice;
-      const auto stop = static_cast<StopReason>(lc3_fast_enter(&state));
+      const auto stop =
+          static_cast<StopReason>(state.compiling != 0 ? lc3_compiling_enter(&state) : lc3_fast_enter(&state));
       remaining -= slice - state.fast_budget;
+      if (slice == kCompiledSlice) {
+        CodeUse& use = state.code_use;
+        use.samples[use.slices++ % (sizeof use.samples / sizeof use.samples[0])] = state.pc;
+      }
       if (stop != StopReason::kBudget) return stop;
     }
     return StopReason::kBudget;
@@ -194,12 +215,16 @@ void set_watch(Instrumentation& instrumentation, std::uint16_t address, std::uin
 
 std::uint32_t lc3_fast_slow_step(warmfork::lc3::State* state) {
   using namespace warmfork::lc3;
-  NoHooks hooks;
+  CodeHooks hooks(*state);
   ++state->counters.slow_steps;
   const StepOutcome out = step_once(*state, hooks);
+  hooks.settle();
   if (!out.executed) ++state->fast_budget;
   StopReason stop = out.stop;
-  if (stop == StopReason::kNone && out.polled) stop = after_poll(*state, hooks, state->fast_budget);
+  if (stop == StopReason::kNone && out.polled) {
+    stop = after_poll(*state, hooks, state->fast_budget);
+    hooks.settle();
+  }
   // Interrupts enabled: back to run_fast(), which looks for them and hands out short slices.
   if (stop == StopReason::kNone && (state->kbsr & kKbsrInterruptEnable) != 0) stop = StopReason::kBudget;
   return static_cast<std::uint32_t>(stop);

@@ -47,12 +47,7 @@
 .endm
 
 /* --- Entry and exits ------------------------------------------------------------------------------------------------ */
-/* StopReason lc3_fast_enter(State*): runs state->fast_budget instructions; leaves what remains there. */
-  .globl lc3_fast_enter
-  .hidden lc3_fast_enter
-  .type lc3_fast_enter, @function
-  .balign 64
-lc3_fast_enter:
+.macro ENTER
   push %rbx
   push %rbp
   push %r12
@@ -61,8 +56,8 @@ lc3_fast_enter:
   push %r15
   sub $8, %rsp
   lea WARMFORK_LC3_MEMORY(%rdi), %rbx
-  lea .Ltable(%rip), %rbp
-.Lreload:
+.endm
+.macro LOAD
   movzwl IN_STATE(WARMFORK_LC3_PC), %esi
   lea (%rbx,%rsi,2), %rsi
   mov IN_STATE(WARMFORK_LC3_FAST_BUDGET), %rdi
@@ -75,8 +70,7 @@ lc3_fast_enter:
   movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 10), %r13d
   movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 12), %r14d
   movzwl IN_STATE(WARMFORK_LC3_REGISTERS + 14), %r15d
-  NEXT
-
+.endm
 .macro SPILL
   sub %rbx, %rsi
   shr $1, %rsi
@@ -93,6 +87,85 @@ lc3_fast_enter:
   mov %r15w, IN_STATE(WARMFORK_LC3_REGISTERS + 14)
 .endm
 
+/* StopReason lc3_fast_enter(State*): runs state->fast_budget instructions; leaves what remains there. */
+  .globl lc3_fast_enter
+  .hidden lc3_fast_enter
+  .type lc3_fast_enter, @function
+  .balign 64
+lc3_fast_enter:
+  ENTER
+  lea .Ltable(%rip), %rbp
+.Lreload:
+  LOAD
+  NEXT
+
+/* --- Beside compiled code --------------------------------------------------------------------------------------------- */
+/* The same interpreter with a second table: its transfers of control look whether there is compiled code for where they
+ * go, and its stores whether compiled code was made from the word (code.hpp). Without an attached version, or where it has
+ * no code, transfers are counted, so that a machine that interprets for long asks for compilation. */
+
+/* Goes on at rsi, in compiled code if there is any: else by what follows the macro. */
+.macro TO_CODE
+  mov IN_STATE(WARMFORK_LC3_CODE), %rdx
+  test %rdx, %rdx
+  jz 1f
+  mov %rsi, %rcx
+  sub %rbx, %rcx
+  shr $1, %rcx
+  movzwl %cx, %ecx
+  mov WARMFORK_LC3_CODE_ENTRIES(%rdx,%rcx,4), %ecx
+  test %ecx, %ecx
+  jz 1f
+  mov %rdx, %rbp
+  add %rdx, %rcx
+  jmp *%rcx
+1:
+.endm
+.macro NEXT_OR_CODE
+  TO_CODE
+  NEXT
+.endm
+.macro NEXT_TRANSFER
+  TO_CODE
+  decl IN_STATE(WARMFORK_LC3_COLD_LEFT)
+  js .Lcompile
+  NEXT
+.endm
+
+/* StopReason lc3_compiling_enter(State*): as lc3_fast_enter, with compiled code. */
+  .globl lc3_compiling_enter
+  .hidden lc3_compiling_enter
+  .type lc3_compiling_enter, @function
+  .balign 64
+lc3_compiling_enter:
+  ENTER
+  lea .Lexit_stay(%rip), %rax
+  mov %rax, IN_STATE(WARMFORK_LC3_EXIT_STAY)
+  lea .Lexit_miss(%rip), %rax
+  mov %rax, IN_STATE(WARMFORK_LC3_EXIT_MISS)
+  jmp .Lreload_compiling
+
+/* From compiled code, PC in esi. */
+  .balign 16
+.Lexit_stay:
+  lea (%rbx,%rsi,2), %rsi
+  lea .Lcompiling_table(%rip), %rbp
+  NEXT
+  .balign 16
+.Lexit_miss:
+  lea (%rbx,%rsi,2), %rsi
+  lea .Lcompiling_table(%rip), %rbp
+  decl IN_STATE(WARMFORK_LC3_COLD_LEFT)
+  js .Lcompile
+  NEXT
+
+/* PC in rsi, nothing of the instruction there has happened. */
+.Lcompile:
+  SPILL
+  mov $13, %eax  /* StopReason::kCompile, asserted by engine.cpp */
+  jmp .Lreturn
+
+/* --- Leaving ---------------------------------------------------------------------------------------------------------- */
 /* The budget is used up: rdi is -1, PC is at the next instruction. */
 .Lleave:
   xor %edi, %edi
@@ -117,7 +190,12 @@ lc3_fast_enter:
   call lc3_fast_slow_step
   test %eax, %eax
   jnz .Lreturn
-  jmp .Lreload
+  cmpl $0, IN_STATE(WARMFORK_LC3_COMPILING)
+  je .Lreload
+.Lreload_compiling:
+  LOAD
+  lea .Lcompiling_table(%rip), %rbp
+  NEXT_OR_CODE
 
 /* --- Handlers ------------------------------------------------------------------------------------------------------- */
 /* `.irp` over the numbers of the host registers that hold R0 … R7. */
@@ -392,6 +470,111 @@ GROUP .Ljsr, 64
   JSR SIGNED(immediate, 1024)
 .set immediate, immediate + 1
 .endr
+
+/* Beside compiled code. Offsets are taken from the word: what runs here is cold. */
+.macro RELATIVE_TARGET sign_bits
+  shl $(64 - \sign_bits), %rcx
+  sar $(63 - \sign_bits), %rcx
+  add %rcx, %rsi
+.endm
+.macro COMPILING_BRANCH condition
+  .ifnc \condition, never
+    .ifnc \condition, always
+      test %ax, %ax
+      j\condition 2f
+      NEXT
+2:
+    .endif
+    RELATIVE_TARGET 9
+    NEXT_TRANSFER
+  .else
+    NEXT
+  .endif
+  END_SLOT .Lcompiling_branch
+.endm
+GROUP .Lcompiling_branch, 128
+.irp condition, never, g, e, ns, s, ne, le, always
+  COMPILING_BRANCH \condition
+.endr
+.macro COMPILING_JMP b
+  movzwl %r\b\()w, %ecx
+  lea (%rbx,%rcx,2), %rsi
+  NEXT_TRANSFER
+  END_SLOT .Lcompiling_jmp
+.endm
+GROUP .Lcompiling_jmp, 128
+EACH(b)
+  COMPILING_JMP \b
+.endr
+.macro COMPILING_JSRR b
+  movzwl %r\b\()w, %ecx
+  mov %rsi, %rdx
+  lea (%rbx,%rcx,2), %rsi
+  LINK
+  NEXT_TRANSFER
+  END_SLOT .Lcompiling_jsrr
+.endm
+GROUP .Lcompiling_jsrr, 128
+EACH(b)
+  COMPILING_JSRR \b
+.endr
+  .balign 64
+.Lcompiling_jsr:
+  mov %rsi, %rdx
+  RELATIVE_TARGET 11
+  LINK
+  NEXT_TRANSFER
+
+/* Stores: the word's address in ecx. */
+.macro GUARD
+  mov IN_STATE(WARMFORK_LC3_CODE), %rdx
+  test %rdx, %rdx
+  jz 1f
+  cmpb $0, WARMFORK_LC3_CODE_GUARDED(%rdx,%rcx)
+  jne .Lslow
+1:
+.endm
+.macro COMPILING_STR d, b
+  shl $58, %rcx
+  sar $58, %rcx
+  add %r\b\()d, %ecx
+  movzwl %cx, %ecx
+  cmp $WARMFORK_LC3_DEVICE_BASE, %ecx
+  jae .Lslow
+  GUARD
+  mov %r\d\()w, (%rbx,%rcx,2)
+  NEXT
+  END_SLOT .Lcompiling_str
+.endm
+GROUP .Lcompiling_str, 128
+EACH(d)
+EACH(b)
+  COMPILING_STR \d, \b
+.endr
+.endr
+.macro COMPILING_ST d
+  RELATIVE
+  shr $1, %rcx
+  GUARD
+  mov %r\d\()w, (%rbx,%rcx,2)
+  NEXT
+  END_SLOT .Lcompiling_st
+.endm
+GROUP .Lcompiling_st, 128
+EACH(d)
+  COMPILING_ST \d
+.endr
+.macro COMPILING_STI d
+  INDIRECT
+  GUARD
+  mov %r\d\()w, (%rbx,%rcx,2)
+  NEXT
+  END_SLOT .Lcompiling_sti
+.endm
+GROUP .Lcompiling_sti, 128
+EACH(d)
+  COMPILING_STI \d
+.endr
   .size lc3_fast_enter, . - lc3_fast_enter
 
 /* --- The table ------------------------------------------------------------------------------------------------------ */
@@ -432,6 +615,34 @@ GROUP .Ljsr, 64
   SLOTS 0x1000, .Lldi, 128, HIGH                                  /* 1010 */
   SLOTS 0x1000, .Lsti, 128, HIGH                                  /* 1011 */
   SLOTS 0x1000, .Ljmp, 32, MIDDLE                                 /* 1100 */
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1101 reserved */
+  SLOTS 0x1000, .Llea, 64, HIGH                                   /* 1110 */
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1111 TRAP */
+  .if word != 0x10000
+    .error "the handler table does not have 65,536 entries"
+  .endif
+.Lcompiling_table:
+  .set word, 0
+  SLOTS 0x1000, .Lcompiling_branch, 128, HIGH           /* 0000 */
+.rept 64                                                          /* 0001, by bit 5 */
+  SLOTS 32, .Ladd_register, 32, PAIR << 3 | (word & 7)
+  SLOTS 32, .Ladd_immediate, 32, (word & 0x1f) << 6 | PAIR
+.endr
+  SLOTS 0x1000, .Lld, 64, HIGH                                    /* 0010 */
+  SLOTS 0x1000, .Lcompiling_st, 128, HIGH                                    /* 0011 */
+  SLOTS 0x800, .Lcompiling_jsrr, 128, MIDDLE                                 /* 0100, by bit 11 */
+  SLOTS 0x800, .Lcompiling_jsr, 0, 0
+.rept 64                                                          /* 0101, by bit 5 */
+  SLOTS 32, .Land_register, 32, PAIR << 3 | (word & 7)
+  SLOTS 32, .Land_immediate, 32, (word & 0x1f) << 6 | PAIR
+.endr
+  SLOTS 0x1000, .Lldr, 64, (word & 0x3f) << 6 | PAIR               /* 0110 */
+  SLOTS 0x1000, .Lcompiling_str, 128, PAIR               /* 0111 */
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1000 RTI */
+  SLOTS 0x1000, .Lnot, 32, PAIR                                   /* 1001 */
+  SLOTS 0x1000, .Lldi, 128, HIGH                                  /* 1010 */
+  SLOTS 0x1000, .Lcompiling_sti, 128, HIGH                                  /* 1011 */
+  SLOTS 0x1000, .Lcompiling_jmp, 128, MIDDLE                                 /* 1100 */
   SLOTS 0x1000, .Lslow, 0, 0                                      /* 1101 reserved */
   SLOTS 0x1000, .Llea, 64, HIGH                                   /* 1110 */
   SLOTS 0x1000, .Lslow, 0, 0                                      /* 1111 TRAP */

@@ -1,5 +1,6 @@
 #include "lc3/guest/api.hpp"
 
+#include "lc3/core/code_use.hpp"
 #include "lc3/core/engine.hpp"
 
 #include <stdlib.h>
@@ -39,11 +40,21 @@ std::uint64_t lc3_configure(std::uint64_t config, std::uint64_t randomise, std::
 
 std::uint64_t lc3_set_config(std::uint64_t config) {
   apply_config(static_cast<std::uint32_t>(config));
+  forget_code(machine);
+  return 0;
+}
+
+std::uint64_t lc3_use_code(std::uint64_t compiling, std::uint64_t version, std::uint64_t patience) {
+  forget_code(machine);
+  machine.compiling = compiling != 0 ? 1 : 0;
+  machine.code_use.wanted = version;
+  machine.code_use.patience = static_cast<std::uint32_t>(patience);
   return 0;
 }
 
 std::uint64_t lc3_load(std::uint64_t words, std::uint64_t origin, std::uint64_t count) {
   if (origin >= kMemoryWords) return 0;
+  forget_code(machine);
   return load(machine, word(origin), pointer<const std::uint16_t>(words), count) ? 1 : 0;
 }
 
@@ -101,6 +112,7 @@ std::uint64_t lc3_read_memory(std::uint64_t address, std::uint64_t words, std::u
 
 std::uint64_t lc3_write_memory(std::uint64_t address, std::uint64_t words, std::uint64_t count) {
   const auto* in = pointer<const std::uint16_t>(words);
+  forget_code(machine);
   for (std::uint64_t i = 0; i < count; ++i) poke(machine, word(address + i), in[i]);
   return 0;
 }

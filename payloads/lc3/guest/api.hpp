@@ -11,6 +11,7 @@ extern "C" {
 std::uint64_t lc3_state();
 std::uint64_t lc3_configure(std::uint64_t config, std::uint64_t randomise, std::uint64_t seed);
 std::uint64_t lc3_set_config(std::uint64_t config);
+std::uint64_t lc3_use_code(std::uint64_t compiling, std::uint64_t version, std::uint64_t patience);
 std::uint64_t lc3_load(std::uint64_t words, std::uint64_t origin, std::uint64_t count);
 std::uint64_t lc3_capture_vectors();
 std::uint64_t lc3_start(std::uint64_t pc);

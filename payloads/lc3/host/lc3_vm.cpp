@@ -331,6 +331,7 @@ const char* describe(StopReason stop) {
     case StopReason::kUnhandledException: return "exception without a handler";
     case StopReason::kUnhandledInterrupt: return "interrupt without a handler";
     case StopReason::kUnhandledTrap: return "trap without a routine";
+    case StopReason::kCompile: return "wants to be compiled";
   }
   return "unknown";
 }
@@ -350,6 +351,7 @@ const char* stop_name(StopReason stop) {
     case StopReason::kUnhandledException: return "unhandled_exception";
     case StopReason::kUnhandledInterrupt: return "unhandled_interrupt";
     case StopReason::kUnhandledTrap: return "unhandled_trap";
+    case StopReason::kCompile: return "compile";
   }
   return "unknown";
 }

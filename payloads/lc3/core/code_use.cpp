@@ -1,0 +1,63 @@
+#include "lc3/core/code_use.hpp"
+
+namespace warmfork::lc3 {
+namespace {
+
+// SAFETY: the host gave the address (State::code_use, or a successor it wrote); it is mapped for as long as the guest is.
+const CodeVersion* version_at(std::uint64_t address) {
+  return reinterpret_cast<const CodeVersion*>(static_cast<std::uintptr_t>(address));  // NOLINT
+}
+
+template <class T>
+const T* at_offset(const CodeVersion* version, std::uint32_t offset) {
+  return reinterpret_cast<const T*>(reinterpret_cast<const std::uint8_t*>(version) + offset);  // NOLINT: as above
+}
+
+bool holds(const State& state, const CodeVersion* version) {
+  if (version->lea_sets_cc != state.lea_sets_cc) return false;
+  const auto* ranges = at_offset<CodeRange>(version, version->ranges);
+  for (std::uint32_t i = 0; i < version->range_count; ++i) {
+    const CodeRange& range = ranges[i];
+    if (range.first + range.count > kDeviceBase) return false;
+    const auto* words = at_offset<std::uint16_t>(version, range.words);
+    if (__builtin_memcmp(state.memory + range.first, words, range.count * sizeof(std::uint16_t)) != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void use_newest_code(State& state) {
+  CodeUse& use = state.code_use;
+  if (use.wanted == 0) {
+    state.code = 0;
+    return;
+  }
+  const CodeVersion* version = version_at(use.wanted);
+  while (const std::uint64_t next = __atomic_load_n(&version->successor, __ATOMIC_ACQUIRE)) {
+    use.wanted = next;
+    version = version_at(next);
+  }
+  // A region that was loaded from a snapshot's file, or is used anew, holds something else here.
+  if (version->magic != kCodeMagic) {
+    state.code = 0;
+    return;
+  }
+  if (version->id == use.examined) return;
+  use.examined = version->id;
+  state.code = holds(state, version) ? use.wanted : 0;
+}
+
+void forget_code(State& state) {
+  state.code = 0;
+  state.code_use.examined = 0;
+}
+
+void lose_code(State& state, std::uint16_t address) {
+  CodeUse& use = state.code_use;
+  use.lost[use.lost_count++ % (sizeof use.lost / sizeof use.lost[0])] = address;
+  state.code = 0;  // `examined` stays: this version is not looked at again
+  state.cold_left = patience(state);
+}
+
+}  // namespace warmfork::lc3

@@ -1,0 +1,57 @@
+// What a machine does with compiled code besides executing it: attaching versions, noticing that their words change
+// (warmfork/lc3/code.hpp has the rules). Internal to lc3_core.
+#pragma once
+
+#include "lc3/core/step.hpp"
+#include "warmfork/lc3/code.hpp"
+
+namespace warmfork::lc3 {
+
+/// Attaches the newest version there is, if memory holds what it was made from; detaches otherwise. Cheap when nothing
+/// is new. To be called between slices of running.
+void use_newest_code(State& state);
+
+/// Memory may have changed in any way: the next use_newest_code() compares again.
+void forget_code(State& state);
+
+/// Transfers to interpreted code that a run may make from now on.
+inline std::int32_t patience(const State& state) {
+  constexpr std::int32_t kForEver = 0x7fffffff;  // more than a slice has instructions
+  const std::uint32_t patience = state.code_use.patience;
+  return patience == 0 || patience > kForEver ? kForEver : static_cast<std::int32_t>(patience);
+}
+
+/// The code made from the word at `address` is no longer true of this machine.
+void lose_code(State& state, std::uint16_t address);
+
+/// For steps of a machine that may have code attached.
+class CodeHooks : public NoHooks {
+ public:
+  explicit CodeHooks(State& state) : state_(state) {}
+
+  void write(std::uint16_t address) {
+    if (state_.code == 0 || address >= kDeviceBase || count_ == kMost) return;
+    // SAFETY: use_newest_code() attached it.
+    const auto* guarded = reinterpret_cast<const std::uint8_t*>(state_.code + kCodeGuarded);  // NOLINT
+    if (guarded[address] != 0) before_[count_++] = {address, state_.memory[address]};
+  }
+  /// After a step: loses the code if a word has changed.
+  void settle() {
+    for (unsigned i = 0; i < count_; ++i) {
+      if (state_.memory[before_[i].address] != before_[i].word) lose_code(state_, before_[i].address);
+    }
+    count_ = 0;
+  }
+
+ private:
+  static constexpr unsigned kMost = 2;  // stores of one instruction: exceptions and TRAP push two words
+  struct Before {
+    std::uint16_t address;
+    std::uint16_t word;
+  };
+  State& state_;
+  Before before_[kMost];
+  unsigned count_ = 0;
+};
+
+}  // namespace warmfork::lc3

@@ -1,0 +1,84 @@
+#include "lc3/jit/code_cache.hpp"
+
+#include "lc3/jit/version.hpp"
+#include "lc3/jit/xbyak_compiler.hpp"
+
+#include <chrono>
+
+namespace warmfork::lc3::jit {
+namespace {
+
+constexpr std::size_t kPageSize = 4096;
+
+}  // namespace
+
+Result<std::uint64_t> CodeCache::compile(const Request& request) {
+  const std::lock_guard lock(mutex_);
+  const auto begin = std::chrono::steady_clock::now();
+  for (const std::uint16_t address : request.lost) {
+    if (losses_[address] < options_.tolerated_losses) {
+      ++losses_[address];
+    } else {
+      left_out_.set(address);
+    }
+  }
+  if (!is_root_[request.pc]) {
+    is_root_.set(request.pc);
+    roots_.push_back(request.pc);
+  }
+
+  WordSet left_out = left_out_;
+  if (shared_words_) {
+    for (std::uint32_t i = 0; i < kMemoryWords; ++i) {
+      if (request.words[i] != (*shared_words_)[i]) left_out.set(i);
+    }
+  }
+  const Source source{request.words, left_out, request.lea_sets_cc};
+  Unit unit = translate(source, roots_, options_.max_instructions);
+  if (unit.blocks.empty()) {
+    ++counters_.refusals;
+    return 0;
+  }
+  run_passes(unit, options_.passes);
+  if (const std::string wrong = verify(unit); !wrong.empty()) {
+    return fail(ErrorKind::kUnsupported, "compiling from x{:04X}: {}", request.pc, wrong);
+  }
+  WARMFORK_TRY_ASSIGN(const MachineCode code, compile_with_xbyak(unit));
+  const std::span<std::byte> place = allocate(version_bytes(unit, code));
+  if (place.empty()) {
+    ++counters_.refusals;
+    return 0;
+  }
+  WARMFORK_TRY(write_version(unit, code, source, ++last_id_, place));
+  ++counters_.versions;
+  for (const auto& [first, block] : unit.blocks) counters_.instructions += block.count;
+  counters_.code_bytes += code.bytes.size();
+  counters_.compile_ns += static_cast<std::uint64_t>(
+      std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
+  return space_.address + static_cast<std::uint64_t>(place.data() - space_.host.data());
+}
+
+std::span<std::byte> CodeCache::allocate(std::size_t bytes) {
+  const std::size_t rounded = (bytes + kPageSize - 1) / kPageSize * kPageSize;
+  if (rounded > space_.host.size() - used_) {
+    // Alone, the machine that asks is stopped, and goes on in the new version only.
+    if (shared_words_ || rounded > space_.host.size()) return {};
+    used_ = 0;
+    ++counters_.restarts;
+  }
+  const auto place = space_.host.subspan(used_, rounded);
+  used_ += rounded;
+  return place;
+}
+
+void CodeCache::share(std::span<const std::uint16_t, kMemoryWords> words) {
+  const std::lock_guard lock(mutex_);
+  shared_words_.emplace(words.begin(), words.end());
+}
+
+CacheCounters CodeCache::counters() const {
+  const std::lock_guard lock(mutex_);
+  return counters_;
+}
+
+}  // namespace warmfork::lc3::jit

@@ -1,0 +1,62 @@
+#include "lc3/jit/host_runner.hpp"
+
+#include "base/unique_fd.hpp"
+#include "lc3/core/code_use.hpp"
+
+#include <cerrno>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace warmfork::lc3::jit {
+
+Result<HostCode> HostCode::create(std::size_t bytes) {
+  const UniqueFd fd(::memfd_create("warmfork-code", MFD_CLOEXEC));
+  if (fd.get() < 0 || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
+    return fail_errno("{} bytes of memory for compiled code", bytes);
+  }
+  HostCode code;
+  WARMFORK_TRY_ASSIGN(code.writable_, Mapping::shared(fd.get(), bytes));
+  WARMFORK_TRY_ASSIGN(code.executable_, Mapping::shared(fd.get(), bytes));
+  if (::mprotect(code.executable_.data(), bytes, PROT_READ | PROT_EXEC) != 0) {
+    return fail_errno("making {} bytes of compiled code executable", bytes);
+  }
+  return code;
+}
+
+Result<std::unique_ptr<HostRunner>> HostRunner::create(const RunnerOptions& options) {
+  WARMFORK_TRY_ASSIGN(HostCode code, HostCode::create(options.code_bytes));
+  return std::unique_ptr<HostRunner>(new HostRunner(std::move(code), options));
+}
+
+const RunResult& HostRunner::run(State& state, std::uint64_t budget) {
+  state.compiling = 1;
+  state.code_use.patience = options_.patience;
+  forget_code(state);  // callers write to the machine's memory as they like
+  std::uint64_t executed = 0;
+  while (true) {
+    const std::uint32_t lost = state.code_use.lost_count;
+    const RunResult& result = run_fast(state, budget - executed);
+    executed += result.executed;
+    if (result.stop != StopReason::kCompile) break;
+    const std::vector<std::uint16_t> changed = lost_since(state.code_use, lost);
+    const auto compiled = cache_.compile({.words = std::span<const std::uint16_t, kMemoryWords>(state.memory),
+                                          .pc = state.pc,
+                                          .lea_sets_cc = state.lea_sets_cc != 0,
+                                          .lost = changed});
+    state.code_use.wanted = compiled.value_or(0);
+    // Asked in vain: once more is often enough.
+    if (state.code_use.wanted == 0) state.code_use.patience = 0;
+  }
+  state.result.executed = executed;
+  return state.result;
+}
+
+std::vector<std::uint16_t> lost_since(const CodeUse& use, std::uint32_t before) {
+  constexpr std::uint32_t kRing = sizeof CodeUse::lost / sizeof CodeUse::lost[0];
+  std::vector<std::uint16_t> lost;
+  const std::uint32_t count = std::min(use.lost_count - before, kRing);
+  for (std::uint32_t i = use.lost_count - count; i != use.lost_count; ++i) lost.push_back(use.lost[i % kRing]);
+  return lost;
+}
+
+}  // namespace warmfork::lc3::jit

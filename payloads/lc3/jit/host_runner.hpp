@@ -1,0 +1,53 @@
+// Runs machines with compiled code in this process, without a guest: for tests, fuzzing and for measuring what the
+// guest costs. The same code, the same protocol.
+//
+// Threads: one at a time.
+#pragma once
+
+#include "base/mapping.hpp"
+#include "base/result.hpp"
+#include "lc3/core/engine.hpp"
+#include "lc3/jit/code_cache.hpp"
+
+#include <memory>
+
+namespace warmfork::lc3::jit {
+
+/// Memory for code in this process: written through one mapping, executed through another.
+class HostCode {
+ public:
+  [[nodiscard]] static Result<HostCode> create(std::size_t bytes);
+  [[nodiscard]] CodeSpace space() const { return {writable_.bytes(), reinterpret_cast<std::uint64_t>(executable_.data())}; }
+
+ private:
+  Mapping writable_, executable_;
+};
+
+struct RunnerOptions {
+  std::size_t code_bytes = std::size_t{4} << 20;
+  std::uint32_t patience = 1;  // transfers to interpreted code before compiling
+  CacheOptions cache;
+};
+
+class HostRunner {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<HostRunner>> create(const RunnerOptions& options = {});
+
+  /// As run_fast(), compiling what the machine asks for. The result lies in state.result.
+  const RunResult& run(State& state, std::uint64_t budget);
+
+  [[nodiscard]] CodeCache& cache() { return cache_; }
+
+ private:
+  HostRunner(HostCode code, const RunnerOptions& options)
+      : options_(options), code_(std::move(code)), cache_(code_.space(), options.cache) {}
+
+  RunnerOptions options_;
+  HostCode code_;
+  CodeCache cache_;
+};
+
+/// The addresses in State::code_use::lost that came since it had lost `before`.
+[[nodiscard]] std::vector<std::uint16_t> lost_since(const CodeUse& use, std::uint32_t before);
+
+}  // namespace warmfork::lc3::jit

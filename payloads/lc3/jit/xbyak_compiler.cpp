@@ -1,0 +1,296 @@
+#include "lc3/jit/xbyak_compiler.hpp"
+
+#include "warmfork/lc3/code.hpp"
+#include "warmfork/lc3/state.hpp"
+
+#include <deque>
+#include <xbyak/xbyak.h>
+
+namespace warmfork::lc3::jit {
+namespace {
+
+constexpr std::size_t kBytesPerInstruction = 112, kBytesPerBlock = 96, kBytesForAll = 4096;
+constexpr int kInAx = -1;
+
+/// Displacements are added to addresses as the processor adds them: modulo 2^64.
+constexpr std::size_t displacement(int value) { return static_cast<std::size_t>(value); }
+constexpr std::uint32_t immediate(int value) { return static_cast<std::uint32_t>(value); }
+constexpr std::size_t in_state(int offset) { return displacement(offset - WARMFORK_LC3_MEMORY); }
+constexpr std::size_t kExitStay = in_state(WARMFORK_LC3_EXIT_STAY), kExitMiss = in_state(WARMFORK_LC3_EXIT_MISS);
+
+class Compiler : public Xbyak::CodeGenerator {
+ public:
+  Compiler(const Unit& unit, const XbyakOptions& options, std::vector<std::uint8_t>& buffer)
+      : CodeGenerator(buffer.size(), buffer.data()), unit_(unit), options_(options) {}
+
+  void run(MachineCode& result) {
+    setDefaultJmpNEAR(true);
+    labels_.resize(unit_.blocks.size());
+    std::size_t index = 0;
+    for (const auto& [first, block] : unit_.blocks) label_of_[first] = static_cast<std::int32_t>(index++);
+    index = 0;
+    for (auto at = unit_.blocks.begin(); at != unit_.blocks.end(); ++at, ++index) {
+      const auto next = std::next(at);
+      L(labels_[index]);
+      result.entries.push_back({offset(), at->first});
+      emit(at->second, next == unit_.blocks.end() ? -1 : static_cast<int>(next->first), result);
+    }
+    // `leaves_` never moves while it is walked: nothing is added any more.
+    for (Leave& leave : leaves_) {
+      L(leave.label);
+      mark(result, leave.pc);
+      if (leave.give_back != 0) add(rdi, leave.give_back);
+      if (leave.cc != kInAx) mov(eax, reg(leave.cc));
+      mov(esi, leave.pc);
+      jmp(ptr[rbx + leave.exit]);
+    }
+    L(miss_);
+    mov(esi, ecx);
+    jmp(ptr[rbx + kExitMiss]);
+    result.bytes.assign(getCode(), getCode() + getSize());
+  }
+
+ private:
+  struct Leave {
+    Xbyak::Label label;
+    std::uint32_t give_back;  // instructions of the block that have not been executed
+    int cc;
+    std::uint16_t pc;
+    std::size_t exit;
+  };
+
+  [[nodiscard]] std::uint32_t offset() const { return static_cast<std::uint32_t>(getSize()); }
+  void mark(MachineCode& result, std::uint16_t pc) {
+    if (options_.marks) result.marks.push_back({offset(), pc});
+  }
+
+  static Xbyak::Reg32 reg(int r) { return Xbyak::Reg32(8 + r); }
+  static Xbyak::Reg64 reg64(int r) { return Xbyak::Reg64(8 + r); }
+  static Xbyak::Reg16 reg16(int r) { return Xbyak::Reg16(8 + r); }
+  static int value(std::uint16_t imm) { return static_cast<std::int16_t>(imm); }
+  Xbyak::Address word(std::uint16_t address) { return Xbyak::util::word[rbx + std::size_t{2} * address]; }
+
+  Xbyak::Label& leave(std::uint32_t give_back, int cc, std::uint16_t pc, std::size_t exit) {
+    leaves_.emplace_back(Leave{{}, give_back, cc, pc, exit});
+    return leaves_.back().label;
+  }
+
+  /// Where a transfer to an address goes: its block, or out to the interpreter.
+  Xbyak::Label& destination(std::uint16_t address) {
+    const std::int32_t index = label_of_[address];
+    return index >= 0 ? labels_[static_cast<std::size_t>(index)] : leave(0, kInAx, address, kExitMiss);
+  }
+
+  void emit(const Block& block, int next_block, MachineCode& result) {
+    mark(result, block.first);
+    sub(rdi, block.count);
+    jb(leave(block.count, kInAx, block.first, kExitStay));
+    find_needs(block);
+    int cc = kInAx;
+    bool flags = false;
+    for (std::size_t i = 0; i < block.ops.size(); ++i) {
+      const Op& op = block.ops[i];
+      mark(result, op.pc);
+      if (writes_register(op.kind) && cc == op.dr && !op.sets_cc && needed_[i + 1]) {
+        mov(eax, reg(cc));
+        cc = kInAx;
+      }
+      const bool last = i + 1 == block.ops.size();
+      flags = last && block.end.kind == EndKind::kBranch && flags_suffice(op, block.end.nzp);
+      emit(op, static_cast<std::uint32_t>(block.count) - op.index, cc, flags);
+      if (op.sets_cc) cc = op.dr;
+    }
+    mark(result, block.end.pc);
+    emit(block.end, next_block, cc, flags);
+  }
+
+  // needed_[i]: whether somebody may look at the last result after the operations before i, before it is set again.
+  void find_needs(const Block& block) {
+    needed_.assign(block.ops.size() + 1, true);
+    for (std::size_t i = block.ops.size(); i-- > 0;) {
+      needed_[i] = may_leave(block.ops[i].kind) || (!block.ops[i].sets_cc && needed_[i + 1]);
+    }
+  }
+
+  /// True if a 16-bit operation in place leaves the processor's flags as the branch needs them.
+  static bool flags_suffice(const Op& op, std::uint8_t nzp) {
+    if (!op.sets_cc || op.dr != op.a) return false;
+    const int imm = value(op.imm);
+    switch (op.kind) {
+      case OpKind::kAdd:
+      case OpKind::kAnd: break;
+      case OpKind::kAddImm:
+      case OpKind::kAndImm:
+        if (imm < -128 || imm > 127) return false;  // a longer immediate in a 16-bit operation is slow to decode
+        break;
+      default: return false;
+    }
+    return nzp == 4 || nzp == 2 || nzp == 3 || nzp == 5;  // N and Z alone: an overflow spoils comparisons
+  }
+
+  void emit(const Op& op, std::uint32_t give_back, int cc, bool flags) {
+    const Xbyak::Reg32 d = reg(op.dr);
+    const int imm = value(op.imm);
+    switch (op.kind) {
+      case OpKind::kConst: mov(d, op.imm); return;
+      case OpKind::kMove:
+        if (op.dr != op.a) mov(d, reg(op.a));
+        return;
+      case OpKind::kAdd:
+        if (flags) {
+          add(reg16(op.dr), reg16(op.b));
+        } else if (op.dr == op.a) {
+          add(d, reg(op.b));
+        } else if (op.dr == op.b) {
+          add(d, reg(op.a));
+        } else {
+          lea(d, ptr[reg64(op.a) + reg64(op.b)]);
+        }
+        return;
+      case OpKind::kAddImm:
+        if (flags) {
+          add(reg16(op.dr), immediate(imm));
+        } else if (op.dr == op.a) {
+          add(d, immediate(imm));
+        } else {
+          lea(d, ptr[reg64(op.a) + displacement(imm)]);
+        }
+        return;
+      case OpKind::kAnd:
+        if (flags) {
+          and_(reg16(op.dr), reg16(op.b));
+        } else if (op.dr == op.b) {
+          and_(d, reg(op.a));
+        } else {
+          if (op.dr != op.a) mov(d, reg(op.a));
+          and_(d, reg(op.b));
+        }
+        return;
+      case OpKind::kAndImm:
+        if (flags) {
+          and_(reg16(op.dr), immediate(imm));
+        } else {
+          if (op.dr != op.a) mov(d, reg(op.a));
+          and_(d, immediate(imm));
+        }
+        return;
+      case OpKind::kNot:
+        if (op.dr != op.a) mov(d, reg(op.a));
+        not_(d);
+        return;
+      case OpKind::kLoad: movzx(d, word(op.imm)); return;
+      case OpKind::kLoadBase:
+        based(op.a, imm);
+        cmp(ecx, kDeviceBase);
+        jae(leave(give_back, cc, op.pc, kExitStay));
+        movzx(d, Xbyak::util::word[rbx + rcx * 2]);
+        return;
+      case OpKind::kLoadIndirect:
+        movzx(ecx, word(op.imm));
+        cmp(ecx, kDeviceBase);
+        jae(leave(give_back, cc, op.pc, kExitStay));
+        movzx(d, Xbyak::util::word[rbx + rcx * 2]);
+        return;
+      case OpKind::kStore:
+        cmp(byte[rbp + std::size_t{kCodeGuarded} + op.imm], 0);
+        jne(leave(give_back, cc, op.pc, kExitStay));
+        mov(word(op.imm), reg16(op.a));
+        return;
+      case OpKind::kStoreBase: based(op.b, imm); return store(op, give_back, cc);
+      case OpKind::kStoreIndirect: movzx(ecx, word(op.imm)); return store(op, give_back, cc);
+    }
+  }
+
+  void based(int base, int imm) {
+    if (imm == 0) {
+      movzx(ecx, reg16(base));
+    } else {
+      lea(ecx, ptr[reg64(base) + displacement(imm)]);
+      movzx(ecx, cx);
+    }
+  }
+  void store(const Op& op, std::uint32_t give_back, int cc) {
+    cmp(byte[rbp + rcx + kCodeGuarded], 0);  // device space is guarded
+    jne(leave(give_back, cc, op.pc, kExitStay));
+    mov(Xbyak::util::word[rbx + rcx * 2], reg16(op.a));
+  }
+
+  void emit(const End& end, int next_block, int cc, bool flags) {
+    if (cc != kInAx) mov(eax, reg(cc));  // leaves the processor's flags alone
+    switch (end.kind) {
+      case EndKind::kFall: go(end.next, next_block); return;
+      case EndKind::kBranch:
+        if (end.nzp == 7) return go(end.target, next_block);
+        if (!flags) test(cc == kInAx ? ax : reg16(cc), cc == kInAx ? ax : reg16(cc));
+        branch(end.nzp, destination(end.target));
+        go(end.next, next_block);
+        return;
+      case EndKind::kCall:
+        mov(reg(7), end.next);
+        go(end.target, next_block);
+        return;
+      case EndKind::kJump:
+        movzx(ecx, reg16(end.a));
+        return indirect();
+      case EndKind::kCallTo:
+        movzx(ecx, reg16(end.a));  // before R7 changes: it may be the one
+        mov(reg(7), end.next);
+        return indirect();
+      case EndKind::kInterpret:
+        mov(esi, end.next);
+        jmp(ptr[rbx + kExitStay]);
+        return;
+    }
+  }
+
+  void branch(std::uint8_t nzp, Xbyak::Label& to) {
+    switch (nzp) {
+      case 1: return jg(to);
+      case 2: return jz(to);
+      case 3: return jns(to);
+      case 4: return js(to);
+      case 5: return jnz(to);
+      case 6: return jle(to);
+      default: return jmp(to);
+    }
+  }
+
+  void go(std::uint16_t address, int next_block) {
+    if (label_of_[address] >= 0 && int{address} == next_block) return;  // falls into it
+    jmp(destination(address));
+  }
+
+  void indirect() {
+    mov(edx, ptr[rbp + rcx * 4 + kCodeEntries]);
+    test(edx, edx);
+    jz(miss_);
+    add(rdx, rbp);
+    jmp(rdx);
+  }
+
+  const Unit& unit_;
+  const XbyakOptions options_;
+  std::vector<Xbyak::Label> labels_;  // of blocks, in their order
+  std::vector<std::int32_t> label_of_ = std::vector<std::int32_t>(kMemoryWords, -1);
+  std::deque<Leave> leaves_;
+  std::vector<bool> needed_;
+  Xbyak::Label miss_;
+};
+
+}  // namespace
+
+Result<MachineCode> compile_with_xbyak(const Unit& unit, const XbyakOptions& options) {
+  std::size_t instructions = 0;
+  for (const auto& [first, block] : unit.blocks) instructions += block.count;
+  std::vector<std::uint8_t> buffer(instructions * kBytesPerInstruction + unit.blocks.size() * kBytesPerBlock + kBytesForAll);
+  MachineCode result;
+  try {
+    Compiler(unit, options, buffer).run(result);
+  } catch (const Xbyak::Error& error) {
+    return fail(ErrorKind::kLimit, "machine code of {} instructions does not fit into {} bytes: {}", instructions,
+                buffer.size(), error.what());
+  }
+  return result;
+}
+
+}  // namespace warmfork::lc3::jit

@@ -1,0 +1,20 @@
+// The fast compiler: a template of machine code per operation, LC-3 registers in processor registers, blocks joined by
+// direct jumps. Microseconds for a program.
+//
+// Threads: any; everything is a function of its arguments.
+#pragma once
+
+#include "base/result.hpp"
+#include "lc3/jit/ir.hpp"
+#include "lc3/jit/machine_code.hpp"
+
+namespace warmfork::lc3::jit {
+
+struct XbyakOptions {
+  bool marks = false;  // fill MachineCode::marks
+};
+
+/// Compiles all blocks of a verified unit. Errors (kLimit): the code outgrew every estimate.
+[[nodiscard]] Result<MachineCode> compile_with_xbyak(const Unit& unit, const XbyakOptions& options = {});
+
+}  // namespace warmfork::lc3::jit
