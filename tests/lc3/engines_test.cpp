@@ -54,43 +54,43 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_P(Engines, RandomProgramsLeaveAllInTheSameState) {
   for (const Engine engine : {Engine::kFast, Engine::kXbyak}) {
-  const unsigned first_seed = 20'000;
-  for (unsigned seed = first_seed; seed < first_seed + 400; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    std::mt19937 random(seed);
-    Machine fast(engine, GetParam().config), careful(Engine::kCareful, GetParam().config);
-    // Sparse programs run far; dense random memory exercises the rare paths. Vectors lead back into the program.
-    for (Machine* m : {&fast, &careful}) {
-      std::mt19937 same(seed + 1);
-      if (seed % 2 == 0) randomise(**m, seed);
-      for (unsigned address = 0; address < 0x200; ++address)
-        m->at(static_cast<std::uint16_t>(address)) = 0x3000 + same() % 64;
-      for (unsigned i = 0; i < 256; ++i) m->at(static_cast<std::uint16_t>(0x3000 + i)) = random_instruction(same);
-      capture_trap_vectors(**m);
-      for (unsigned n = 0; n < 8; ++n) {
-        // Pointers to interesting places: the program itself, both ends of memory, device registers.
-        static constexpr std::uint16_t kPlaces[] = {0x3000, 0x3080, 0x0000, 0xfe00, 0xfdff, 0xffff, kDdr - 1, kPsr};
-        m->r(n) = static_cast<std::uint16_t>(kPlaces[same() % 8] + same() % 4);
+    const unsigned first_seed = 20'000;
+    for (unsigned seed = first_seed; seed < first_seed + 400; ++seed) {
+      SCOPED_TRACE("seed " + std::to_string(seed));
+      std::mt19937 random(seed);
+      Machine fast(engine, GetParam().config), careful(Engine::kCareful, GetParam().config);
+      // Sparse programs run far; dense random memory exercises the rare paths. Vectors lead back into the program.
+      for (Machine* m : {&fast, &careful}) {
+        std::mt19937 same(seed + 1);
+        if (seed % 2 == 0) randomise(**m, seed);
+        for (unsigned address = 0; address < 0x200; ++address)
+          m->at(static_cast<std::uint16_t>(address)) = 0x3000 + same() % 64;
+        for (unsigned i = 0; i < 256; ++i) m->at(static_cast<std::uint16_t>(0x3000 + i)) = random_instruction(same);
+        capture_trap_vectors(**m);
+        for (unsigned n = 0; n < 8; ++n) {
+          // Pointers to interesting places: the program itself, both ends of memory, device registers.
+          static constexpr std::uint16_t kPlaces[] = {0x3000, 0x3080, 0x0000, 0xfe00, 0xfdff, 0xffff, kDdr - 1, kPsr};
+          m->r(n) = static_cast<std::uint16_t>(kPlaces[same() % 8] + same() % 4);
+        }
+        m->feed("Some input that the program may or may not read.");
       }
-      m->feed("Some input that the program may or may not read.");
+      for (int slice = 0; slice < 12; ++slice) {
+        const std::uint64_t budget = random() % 700;
+        fast.run(budget), careful.run(budget);
+        ASSERT_NO_FATAL_FAILURE(expect_same(*fast, *careful)) << "slice " << slice;
+        if (random() % 4 == 0) {
+          const std::uint16_t kbsr = random() % 2 == 0 ? kKbsrInterruptEnable : 0;
+          fast->kbsr = careful->kbsr = kbsr;
+        }
+        if (fast->result.stop == StopReason::kHalted) fast->mcr = careful->mcr = kMcrRun;
+        if (fast->result.stop == StopReason::kOutputFull || fast->result.stop == StopReason::kOutputPending) {
+          ASSERT_EQ(fast.drain(), careful.drain());
+        }
+        if (fast->result.stop >= StopReason::kUnhandledException) {
+          fast->pc = careful->pc = static_cast<std::uint16_t>(0x3000 + random() % 256);
+        }
+      }
     }
-    for (int slice = 0; slice < 12; ++slice) {
-      const std::uint64_t budget = random() % 700;
-      fast.run(budget), careful.run(budget);
-      ASSERT_NO_FATAL_FAILURE(expect_same(*fast, *careful)) << "slice " << slice;
-      if (random() % 4 == 0) {
-        const std::uint16_t kbsr = random() % 2 == 0 ? kKbsrInterruptEnable : 0;
-        fast->kbsr = careful->kbsr = kbsr;
-      }
-      if (fast->result.stop == StopReason::kHalted) fast->mcr = careful->mcr = kMcrRun;
-      if (fast->result.stop == StopReason::kOutputFull || fast->result.stop == StopReason::kOutputPending) {
-        ASSERT_EQ(fast.drain(), careful.drain());
-      }
-      if (fast->result.stop >= StopReason::kUnhandledException) {
-        fast->pc = careful->pc = static_cast<std::uint16_t>(0x3000 + random() % 256);
-      }
-    }
-  }
   }
 }
 

@@ -92,7 +92,7 @@ class EngineTest : public ::testing::TestWithParam<Engine> {
   Machine machine(std::uint32_t config = 0) const { return Machine(GetParam(), config); }
 };
 
-#define WARMFORK_ON_EVERY_ENGINE(suite) \
+#define WARMFORK_ON_EVERY_ENGINE(suite)                                                                        \
   INSTANTIATE_TEST_SUITE_P(Engines, suite, ::testing::Values(Engine::kFast, Engine::kCareful, Engine::kXbyak), \
                            engine_name)
 

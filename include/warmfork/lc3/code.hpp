@@ -1,7 +1,7 @@
 // Compiled LC-3 code as the machine that runs it sees it.
 //
-// A *version* is one immutable unit: tables, machine code, and a copy of every LC-3 word that the code was made from. It
-// lies in memory that the host writes and the machine only reads and executes, and is position independent:
+// A *version* is one immutable unit: tables, machine code, and a copy of every LC-3 word that the code was made from.
+// It lies in memory that the host writes and the machine only reads and executes, and is position independent:
 //
 //   +0x00000  CodeVersion
 //   +0x01000  entries   u32[65536]  offset of the code that begins at this LC-3 address, 0: none
@@ -48,8 +48,8 @@ struct CodeVersion {
   std::uint64_t successor;  // address of a newer version, 0: none; the only field that changes
   std::uint32_t bytes;      // all of the version
   std::uint32_t range_count;
-  std::uint32_t ranges;         // offset of CodeRange[range_count]
-  std::uint32_t lea_sets_cc;    // the edition it is for: 1 if LEA sets the condition code
+  std::uint32_t ranges;       // offset of CodeRange[range_count]
+  std::uint32_t lea_sets_cc;  // the edition it is for: 1 if LEA sets the condition code
 };
 
 inline constexpr std::uint32_t kCodeEntries = WARMFORK_LC3_CODE_ENTRIES;

@@ -26,7 +26,7 @@
 #define WARMFORK_LC3_TRAP_WORD 0xd000
 
 /* A code version (code.hpp), from its base. */
-#define WARMFORK_LC3_CODE_ENTRIES 0x1000 /* 65,536 dwords: offset of the code that begins at an address, 0: none */
+#define WARMFORK_LC3_CODE_ENTRIES 0x1000  /* 65,536 dwords: offset of the code that begins at an address, 0: none */
 #define WARMFORK_LC3_CODE_GUARDED 0x41000 /* 65,536 bytes: nonzero where a store must not be done by compiled code */
 #define WARMFORK_LC3_CODE_TEXT 0x51000
 

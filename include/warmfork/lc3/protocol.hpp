@@ -8,7 +8,8 @@
 //   lc3_configure           config, randomise, seed      0; power-on: every field is new, the rings' cursors as well.
 //                                                        randomise nonzero: memory and registers from seed, else zero
 //   lc3_set_config          config                       0; changes flags of a machine that has already been set up
-//   lc3_use_code            compiling, version, patience 0; compiling nonzero: runs use compiled code (code.hpp) from the
+//   lc3_use_code            compiling, version, patience 0; compiling nonzero: runs use compiled code (code.hpp) from
+//   the
 //                                                        version at that address (0: none yet), and stop with kCompile
 //                                                        after `patience` transfers to interpreted code (0: never)
 //   lc3_load                words, origin, count         1, or 0 and nothing stored: would reach xFE00 or wrap around

@@ -3,7 +3,8 @@
 namespace warmfork::lc3 {
 namespace {
 
-// SAFETY: the host gave the address (State::code_use, or a successor it wrote); it is mapped for as long as the guest is.
+// SAFETY: the host gave the address (State::code_use, or a successor it wrote); it is mapped for as long as the guest
+// is.
 const CodeVersion* version_at(std::uint64_t address) {
   return reinterpret_cast<const CodeVersion*>(static_cast<std::uintptr_t>(address));  // NOLINT
 }

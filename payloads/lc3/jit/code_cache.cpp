@@ -3,7 +3,9 @@
 #include "lc3/jit/version.hpp"
 #include "lc3/jit/xbyak_compiler.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <cstring>
 
 namespace warmfork::lc3::jit {
 namespace {
@@ -53,8 +55,8 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
   ++counters_.versions;
   for (const auto& [first, block] : unit.blocks) counters_.instructions += block.count;
   counters_.code_bytes += code.bytes.size();
-  counters_.compile_ns += static_cast<std::uint64_t>(
-      std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
+  counters_.compile_ns +=
+      static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
   return space_.address + static_cast<std::uint64_t>(place.data() - space_.host.data());
 }
 
@@ -67,7 +69,9 @@ std::span<std::byte> CodeCache::allocate(std::size_t bytes) {
     ++counters_.restarts;
   }
   const auto place = space_.host.subspan(used_, rounded);
+  if (used_ < touched_) std::memset(place.data(), 0, std::min<std::size_t>(kCodeText, touched_ - used_));
   used_ += rounded;
+  touched_ = std::max(touched_, used_);
   return place;
 }
 

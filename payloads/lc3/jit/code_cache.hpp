@@ -22,7 +22,8 @@
 
 namespace warmfork::lc3::jit {
 
-/// Memory for code: written here, executed by machines at `address`. Whoever gives it keeps it for as long as the cache.
+/// Memory for code: written here, executed by machines at `address`. Whoever gives it keeps it for as long as the
+/// cache.
 struct CodeSpace {
   std::span<std::byte> host;
   std::uint64_t address = 0;
@@ -74,6 +75,7 @@ class CodeCache {
   std::vector<std::uint8_t> losses_ = std::vector<std::uint8_t>(kMemoryWords);
   std::optional<std::vector<std::uint16_t>> shared_words_;
   std::size_t used_ = 0;
+  std::size_t touched_ = 0;  // what lies beyond has never been written, and is zero
   std::uint64_t last_id_ = 0;
   CacheCounters counters_;
 };

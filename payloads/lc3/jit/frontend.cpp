@@ -13,11 +13,8 @@ class Translation {
 
   Unit run(std::span<const std::uint16_t> roots) {
     for (const std::uint16_t root : roots) leader(root);
-    while (!pending_.empty()) {
-      const std::uint16_t pc = pending_.back();
-      pending_.pop_back();
-      reach(pc);
-    }
+    // In the order of discovery: what the limit cuts off is what lies furthest from the roots.
+    for (std::size_t i = 0; i < pending_.size(); ++i) reach(pending_[i]);
     for (std::uint32_t pc = 0; pc < kDeviceBase; ++pc) {
       if (leaders_[pc] && reached_[pc]) build(static_cast<std::uint16_t>(pc));
     }
@@ -33,6 +30,15 @@ class Translation {
 
   [[nodiscard]] std::uint16_t relative(std::uint16_t pc, const Instruction& instruction) const {
     return word_sum(pc + 1U, instruction.immediate);
+  }
+
+  /// Zeroed memory is a slide of BRs that never branch. Nobody means to execute much of it.
+  [[nodiscard]] bool is_empty(std::uint16_t pc) const {
+    constexpr std::uint32_t kSlide = 8;
+    for (std::uint32_t at = pc; at < pc + kSlide; ++at) {
+      if (at >= kDeviceBase || source_.words[at] != 0) return false;
+    }
+    return true;
   }
 
   /// False: the interpreter's.
@@ -55,12 +61,14 @@ class Translation {
   void reach(std::uint16_t pc) {
     for (; pc < kDeviceBase && !reached_[pc]; ++pc) {
       if (!compilable(pc)) {
+        constexpr std::uint16_t kHalt = 0xf025;  // what follows is most often data
         const Operation operation = operation_of(source_.words[pc]);
-        const bool returns = source_.left_out[pc] || (operation != Operation::kRti && operation != Operation::kReserved);
+        const bool returns = source_.left_out[pc] || (operation != Operation::kRti &&
+                                                      operation != Operation::kReserved && source_.words[pc] != kHalt);
         if (returns && pc + 1 < kDeviceBase) leader(static_cast<std::uint16_t>(pc + 1));
         return;
       }
-      if (left_ == 0) return;
+      if (left_ == 0 || is_empty(pc)) return;
       --left_;
       reached_.set(pc);
       const Instruction instruction = decode(source_.words[pc]);

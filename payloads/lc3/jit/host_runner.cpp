@@ -3,9 +3,10 @@
 #include "base/unique_fd.hpp"
 #include "lc3/core/code_use.hpp"
 
-#include <cerrno>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 namespace warmfork::lc3::jit {
 
@@ -30,7 +31,7 @@ Result<std::unique_ptr<HostRunner>> HostRunner::create(const RunnerOptions& opti
 
 const RunResult& HostRunner::run(State& state, std::uint64_t budget) {
   state.compiling = 1;
-  state.code_use.patience = options_.patience;
+  state.code_use.patience = patience_;
   forget_code(state);  // callers write to the machine's memory as they like
   std::uint64_t executed = 0;
   while (true) {
@@ -44,8 +45,7 @@ const RunResult& HostRunner::run(State& state, std::uint64_t budget) {
                                           .lea_sets_cc = state.lea_sets_cc != 0,
                                           .lost = changed});
     state.code_use.wanted = compiled.value_or(0);
-    // Asked in vain: once more is often enough.
-    if (state.code_use.wanted == 0) state.code_use.patience = 0;
+    state.code_use.patience = patience_ = longer_patience(patience_);
   }
   state.result.executed = executed;
   return state.result;

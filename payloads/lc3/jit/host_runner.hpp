@@ -17,7 +17,9 @@ namespace warmfork::lc3::jit {
 class HostCode {
  public:
   [[nodiscard]] static Result<HostCode> create(std::size_t bytes);
-  [[nodiscard]] CodeSpace space() const { return {writable_.bytes(), reinterpret_cast<std::uint64_t>(executable_.data())}; }
+  [[nodiscard]] CodeSpace space() const {
+    return {writable_.bytes(), reinterpret_cast<std::uint64_t>(executable_.data())};
+  }
 
  private:
   Mapping writable_, executable_;
@@ -40,12 +42,18 @@ class HostRunner {
 
  private:
   HostRunner(HostCode code, const RunnerOptions& options)
-      : options_(options), code_(std::move(code)), cache_(code_.space(), options.cache) {}
+      : patience_(options.patience), code_(std::move(code)), cache_(code_.space(), options.cache) {}
 
-  RunnerOptions options_;
+  std::uint32_t patience_;
   HostCode code_;
   CodeCache cache_;
 };
+
+/// How long to interpret before asking again: each request costs more than the one before had to gain.
+[[nodiscard]] constexpr std::uint32_t longer_patience(std::uint32_t patience) {
+  constexpr std::uint32_t kLongest = 1 << 22;
+  return patience < kLongest / 2 ? 2 * patience : kLongest;
+}
 
 /// The addresses in State::code_use::lost that came since it had lost `before`.
 [[nodiscard]] std::vector<std::uint16_t> lost_since(const CodeUse& use, std::uint32_t before);

@@ -10,12 +10,8 @@ bool is_store(OpKind kind) {
   return kind == OpKind::kStore || kind == OpKind::kStoreBase || kind == OpKind::kStoreIndirect;
 }
 bool writes_register(OpKind kind) { return !is_store(kind); }
-bool reads_a(OpKind kind) {
-  return kind != OpKind::kConst && kind != OpKind::kLoad && kind != OpKind::kLoadIndirect;
-}
-bool reads_b(OpKind kind) {
-  return kind == OpKind::kAdd || kind == OpKind::kAnd || kind == OpKind::kStoreBase;
-}
+bool reads_a(OpKind kind) { return kind != OpKind::kConst && kind != OpKind::kLoad && kind != OpKind::kLoadIndirect; }
+bool reads_b(OpKind kind) { return kind == OpKind::kAdd || kind == OpKind::kAnd || kind == OpKind::kStoreBase; }
 bool may_leave(OpKind kind) {
   switch (kind) {
     case OpKind::kLoadBase:
@@ -87,13 +83,14 @@ std::string verify(const Unit& unit) {
       at = op.index;
       if (op.pc != first + op.index) return wrong(text + ": its address is not its index");
       if (op.sets_cc && is_store(op.kind)) return wrong(text + ": a store has no result");
-      const bool absolute = op.kind == OpKind::kLoad || op.kind == OpKind::kLoadIndirect ||
-                            op.kind == OpKind::kStore || op.kind == OpKind::kStoreIndirect;
+      const bool absolute = op.kind == OpKind::kLoad || op.kind == OpKind::kLoadIndirect || op.kind == OpKind::kStore ||
+                            op.kind == OpKind::kStoreIndirect;
       if (absolute && op.imm >= kDeviceBase) return wrong(text + ": device space");
     }
     const End& end = block.end;
     const bool counted = end.kind != EndKind::kFall && end.kind != EndKind::kInterpret;
-    if (end.pc != static_cast<std::uint16_t>(first + block.count - (counted ? 1 : 0))) return wrong("its end is elsewhere");
+    if (end.pc != static_cast<std::uint16_t>(first + block.count - (counted ? 1 : 0)))
+      return wrong("its end is elsewhere");
     if (end.a > 7 || end.nzp > 7 || (end.kind == EndKind::kBranch && end.nzp == 0)) return wrong(to_string(end));
     if (!counted && end.next != end.pc) return wrong(to_string(end) + ": not what follows");
   }

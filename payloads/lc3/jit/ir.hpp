@@ -17,19 +17,19 @@
 namespace warmfork::lc3::jit {
 
 enum class OpKind : std::uint8_t {
-  kConst,         // dr = imm
-  kMove,          // dr = a
-  kAdd,           // dr = a + b
-  kAddImm,        // dr = a + imm
-  kAnd,           // dr = a & b
-  kAndImm,        // dr = a & imm
-  kNot,           // dr = ~a
-  kLoad,          // dr = memory[imm], imm below device space
-  kLoadBase,      // dr = memory[a + imm]
-  kLoadIndirect,  // dr = memory[memory[imm]], imm below device space
-  kStore,         // memory[imm] = a, imm below device space
-  kStoreBase,     // memory[b + imm] = a
-  kStoreIndirect, // memory[memory[imm]] = a, imm below device space
+  kConst,          // dr = imm
+  kMove,           // dr = a
+  kAdd,            // dr = a + b
+  kAddImm,         // dr = a + imm
+  kAnd,            // dr = a & b
+  kAndImm,         // dr = a & imm
+  kNot,            // dr = ~a
+  kLoad,           // dr = memory[imm], imm below device space
+  kLoadBase,       // dr = memory[a + imm]
+  kLoadIndirect,   // dr = memory[memory[imm]], imm below device space
+  kStore,          // memory[imm] = a, imm below device space
+  kStoreBase,      // memory[b + imm] = a
+  kStoreIndirect,  // memory[memory[imm]] = a, imm below device space
 };
 inline constexpr std::size_t kOpKindCount = 13;
 
@@ -37,8 +37,8 @@ struct Op {
   OpKind kind{};
   std::uint8_t dr = 0, a = 0, b = 0;
   std::uint16_t imm = 0;
-  std::uint16_t pc = 0;     // of the instruction it comes from
-  std::uint8_t index = 0;   // of that instruction in its block
+  std::uint16_t pc = 0;    // of the instruction it comes from
+  std::uint8_t index = 0;  // of that instruction in its block
   bool sets_cc = false;
 
   friend bool operator==(const Op&, const Op&) = default;
@@ -52,12 +52,12 @@ struct Op {
 [[nodiscard]] bool may_leave(OpKind kind);
 
 enum class EndKind : std::uint8_t {
-  kFall,      // go on at `next`; no instruction
-  kBranch,    // BR: to `target` if the last result matches `nzp`, else to `next`
-  kCall,      // JSR: R7 = next, to `target`
-  kJump,      // JMP, RET: to register a
-  kCallTo,    // JSRR: to register a as it was, R7 = next
-  kInterpret, // the instruction at `next` is the interpreter's (TRAP, RTI, devices, words that change); not counted
+  kFall,       // go on at `next`; no instruction
+  kBranch,     // BR: to `target` if the last result matches `nzp`, else to `next`
+  kCall,       // JSR: R7 = next, to `target`
+  kJump,       // JMP, RET: to register a
+  kCallTo,     // JSRR: to register a as it was, R7 = next
+  kInterpret,  // the instruction at `next` is the interpreter's (TRAP, RTI, devices, words that change); not counted
 };
 
 struct End {

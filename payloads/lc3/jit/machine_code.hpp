@@ -8,8 +8,8 @@ namespace warmfork::lc3::jit {
 
 struct MachineCode {
   struct Mark {
-    std::uint32_t offset;  // from the start of `bytes`
-    std::uint16_t address; // LC-3 address
+    std::uint32_t offset;   // from the start of `bytes`
+    std::uint16_t address;  // LC-3 address
   };
   std::vector<std::uint8_t> bytes;
   std::vector<Mark> entries;  // where blocks begin, by address

@@ -37,11 +37,11 @@ std::size_t version_bytes(const Unit& unit, const MachineCode& code) {
 Status write_version(const Unit& unit, const MachineCode& code, const Source& source, std::uint64_t id,
                      std::span<std::byte> out) {
   const std::size_t bytes = version_bytes(unit, code);
-  if (bytes > out.size()) return fail(ErrorKind::kLimit, "compiled code of {} bytes, there is room for {}", bytes, out.size());
+  if (bytes > out.size())
+    return fail(ErrorKind::kLimit, "compiled code of {} bytes, there is room for {}", bytes, out.size());
   const auto put = [&](std::size_t offset, const void* from, std::size_t size) {
     std::memcpy(out.data() + offset, from, size);
   };
-  std::memset(out.data(), 0, kCodeText);
   put(kCodeText, code.bytes.data(), code.bytes.size());
   for (const MachineCode::Mark& entry : code.entries) {
     const std::uint32_t offset = kCodeText + entry.offset;

@@ -16,7 +16,8 @@ namespace warmfork::lc3::jit {
 /// Bytes that a version of this unit takes.
 [[nodiscard]] std::size_t version_bytes(const Unit& unit, const MachineCode& code);
 
-/// Writes the version to `out`, which nobody uses yet; its words are those of `source`. Errors (kLimit): no room.
+/// Writes the version to `out`, which nobody uses yet and whose first kCodeText bytes are zero; its words are those of
+/// `source`. Errors (kLimit): no room.
 [[nodiscard]] Status write_version(const Unit& unit, const MachineCode& code, const Source& source, std::uint64_t id,
                                    std::span<std::byte> out);
 

@@ -3,8 +3,9 @@
 #include "warmfork/lc3/code.hpp"
 #include "warmfork/lc3/state.hpp"
 
-#include <deque>
 #include <xbyak/xbyak.h>
+
+#include <deque>
 
 namespace warmfork::lc3::jit {
 namespace {
@@ -27,7 +28,11 @@ class Compiler : public Xbyak::CodeGenerator {
     setDefaultJmpNEAR(true);
     labels_.resize(unit_.blocks.size());
     std::size_t index = 0;
-    for (const auto& [first, block] : unit_.blocks) label_of_[first] = static_cast<std::int32_t>(index++);
+    if (!unit_.blocks.empty()) {
+      lowest_ = unit_.blocks.begin()->first;
+      label_of_.assign(unit_.blocks.rbegin()->first - lowest_ + 1U, kNone);
+    }
+    for (const auto& [first, block] : unit_.blocks) label_of_[first - lowest_] = static_cast<std::int32_t>(index++);
     index = 0;
     for (auto at = unit_.blocks.begin(); at != unit_.blocks.end(); ++at, ++index) {
       const auto next = std::next(at);
@@ -75,9 +80,14 @@ class Compiler : public Xbyak::CodeGenerator {
     return leaves_.back().label;
   }
 
+  [[nodiscard]] std::int32_t label_of(std::uint16_t address) const {
+    const auto index = static_cast<std::uint32_t>(address - lowest_);
+    return index < label_of_.size() ? label_of_[index] : kNone;
+  }
+
   /// Where a transfer to an address goes: its block, or out to the interpreter.
   Xbyak::Label& destination(std::uint16_t address) {
-    const std::int32_t index = label_of_[address];
+    const std::int32_t index = label_of(address);
     return index >= 0 ? labels_[static_cast<std::size_t>(index)] : leave(0, kInAx, address, kExitMiss);
   }
 
@@ -229,9 +239,7 @@ class Compiler : public Xbyak::CodeGenerator {
         mov(reg(7), end.next);
         go(end.target, next_block);
         return;
-      case EndKind::kJump:
-        movzx(ecx, reg16(end.a));
-        return indirect();
+      case EndKind::kJump: movzx(ecx, reg16(end.a)); return indirect();
       case EndKind::kCallTo:
         movzx(ecx, reg16(end.a));  // before R7 changes: it may be the one
         mov(reg(7), end.next);
@@ -256,7 +264,7 @@ class Compiler : public Xbyak::CodeGenerator {
   }
 
   void go(std::uint16_t address, int next_block) {
-    if (label_of_[address] >= 0 && int{address} == next_block) return;  // falls into it
+    if (label_of(address) >= 0 && int{address} == next_block) return;  // falls into it
     jmp(destination(address));
   }
 
@@ -271,7 +279,9 @@ class Compiler : public Xbyak::CodeGenerator {
   const Unit& unit_;
   const XbyakOptions options_;
   std::vector<Xbyak::Label> labels_;  // of blocks, in their order
-  std::vector<std::int32_t> label_of_ = std::vector<std::int32_t>(kMemoryWords, -1);
+  static constexpr std::int32_t kNone = -1;
+  std::uint16_t lowest_ = 0;
+  std::vector<std::int32_t> label_of_;  // by address from `lowest_` on
   std::deque<Leave> leaves_;
   std::vector<bool> needed_;
   Xbyak::Label miss_;
@@ -282,7 +292,8 @@ class Compiler : public Xbyak::CodeGenerator {
 Result<MachineCode> compile_with_xbyak(const Unit& unit, const XbyakOptions& options) {
   std::size_t instructions = 0;
   for (const auto& [first, block] : unit.blocks) instructions += block.count;
-  std::vector<std::uint8_t> buffer(instructions * kBytesPerInstruction + unit.blocks.size() * kBytesPerBlock + kBytesForAll);
+  std::vector<std::uint8_t> buffer(instructions * kBytesPerInstruction + unit.blocks.size() * kBytesPerBlock +
+                                   kBytesForAll);
   MachineCode result;
   try {
     Compiler(unit, options, buffer).run(result);
