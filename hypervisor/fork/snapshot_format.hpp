@@ -97,7 +97,7 @@ struct Metadata {
   /// Of a snapshot of a master: what the layout and the image are made from.
   struct Program {
     std::shared_ptr<const GuestProgram> program;
-    WindowSizes sizes;
+    LayoutSizes sizes;
     Checksum system_pages;
   };
   std::optional<Program> program;

@@ -13,7 +13,7 @@ constexpr std::uint64_t kCallRingSize = kPage;
 
 }  // namespace
 
-Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& plan, const WindowSizes& sizes,
+Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& plan, const LayoutSizes& sizes,
                                                              unsigned physical_bits) {
   for (const std::uint64_t size : {sizes.heap, sizes.stack, sizes.call_area}) {
     if (size > x86::kMaxVirtual) {

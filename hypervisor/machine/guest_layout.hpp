@@ -25,7 +25,7 @@
 namespace warmfork {
 
 /// How large the parts of a window are, in bytes. All are rounded up to pages.
-struct WindowSizes {
+struct LayoutSizes {
   std::uint64_t heap = 0;  // brk and mmap together
   std::uint64_t stack = 0;
   std::uint64_t call_area = 0;
@@ -53,7 +53,7 @@ class GuestLayout {
   };
 
   /// Lays a program out. Errors (kLimit): more than user space or the processor's `physical_bits` can address.
-  [[nodiscard]] static Result<std::shared_ptr<const GuestLayout>> plan(const LoadPlan& plan, const WindowSizes& sizes,
+  [[nodiscard]] static Result<std::shared_ptr<const GuestLayout>> plan(const LoadPlan& plan, const LayoutSizes& sizes,
                                                                        unsigned physical_bits);
 
   /// Writes page tables for this layout into `tables`, with the image at `image` and the window at `window`.

@@ -38,7 +38,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
     return fail(ErrorKind::kLimit, "{}: data, stack and call area need {} bytes, the memory limit is {}", name, fixed,
                 config.memory_bytes);
   }
-  const WindowSizes sizes{.heap = page_floor(config.memory_bytes - fixed),
+  const LayoutSizes sizes{.heap = page_floor(config.memory_bytes - fixed),
                           .stack = config.stack_bytes,
                           .call_area = config.call_area_bytes};
   machine->cpu_model_ = x86::make_cpu_model(kvm.supported_cpuid());

@@ -17,7 +17,7 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr std::uint64_t kTop = ~std::uint64_t{0};
-constexpr WindowSizes kSizes{.heap = 9 * kPage - 1, .stack = 4 * kPage, .call_area = kPage + 1};
+constexpr LayoutSizes kSizes{.heap = 9 * kPage - 1, .stack = 4 * kPage, .call_area = kPage + 1};
 
 class AddressSpaceTest : public ::testing::Test {
  protected:
@@ -328,8 +328,8 @@ TEST(AddressSpace, RefusesMoreThanUserSpaceHolds) {
   test::TinyProgram program;
   for (const std::uint64_t size :
        {x86::kMaxVirtual, x86::kMaxVirtual + 1, kTop, kTop - kPage + 1, std::uint64_t{1} << 63}) {
-    for (const WindowSizes& sizes : {WindowSizes{.heap = size}, WindowSizes{.stack = size},
-                                     WindowSizes{.call_area = size}, WindowSizes{.heap = size, .stack = size}}) {
+    for (const LayoutSizes& sizes : {LayoutSizes{.heap = size}, LayoutSizes{.stack = size},
+                                     LayoutSizes{.call_area = size}, LayoutSizes{.heap = size, .stack = size}}) {
       const auto refused = GuestLayout::plan(program.plan, sizes, 52);
       ASSERT_FALSE(refused) << size;
       EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);

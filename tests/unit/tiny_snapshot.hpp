@@ -34,7 +34,7 @@ inline x86::CpuModel every_processor(bool features = true) {
   return cpu;
 }
 
-inline constexpr WindowSizes kTinySizes{.heap = 16 * kPage, .stack = 2 * kPage, .call_area = kPage};
+inline constexpr LayoutSizes kTinySizes{.heap = 16 * kPage, .stack = 2 * kPage, .call_area = kPage};
 
 inline std::shared_ptr<const GuestProgram> tiny_program() {
   const auto program = std::make_shared<GuestProgram>();
