@@ -5,6 +5,7 @@
 #include "base/resident_pages.hpp"
 #include "fork/fork.hpp"
 #include "fork/snapshot.hpp"
+#include "fork/snapshot_file.hpp"
 #include "machine_test.hpp"
 
 #include <gmock/gmock.h>
@@ -16,7 +17,9 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <initializer_list>
 #include <string>
 #include <thread>
@@ -328,6 +331,50 @@ TEST_F(CodeRegionTest, LayersShareItAndItOutlivesThemAll) {
   master_.reset();
   write_function(kept, 0, 1);
   EXPECT_EQ(kept.bytes[0], std::byte{0xb8});
+}
+
+TEST_F(CodeRegionTest, AFileHasItsSizeAndWhatIsLoadedAnEmptyOne) {
+  make_family();
+  ASSERT_EQ(family_.size(), 3U);
+  std::ranges::fill(region_.bytes, std::byte{0xcc});
+  write_function(region_, 0, 42);
+  std::string directory = ::testing::TempDir() + "/warmfork-code-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const std::string file = directory + "/base";
+  const std::string layer_file = directory + "/layer";
+  ASSERT_TRUE(save_snapshot(*snapshot_, file));
+  EXPECT_LT(std::filesystem::file_size(file), kRegionBytes / 2);
+  const auto layer = Snapshot::take(system(), *forks_[0].fork);
+  ASSERT_TRUE(layer && save_snapshot(**layer, layer_file));
+  const auto info = inspect_snapshot(file);
+  ASSERT_TRUE(info) << info.error().message;
+  EXPECT_EQ(info->code_bytes, kRegionBytes);
+
+  const auto base = load_snapshot(system(), file);
+  const auto top = load_snapshot(system(), layer_file, {.base = nullptr, .base_files = {file}});
+  const auto over_base = load_snapshot(system(), layer_file, {.base = *base, .base_files = {}});
+  ASSERT_TRUE(base && top && over_base);
+  EXPECT_EQ((*over_base)->code_region().bytes.data(), (*base)->code_region().bytes.data());
+  EXPECT_NE((*top)->code_region().bytes.data(), (*base)->code_region().bytes.data());
+  std::uint32_t value = 100;
+  for (const auto& loaded : {*base, *top, *over_base}) {
+    const CodeRegion& own = loaded->code_region();
+    EXPECT_EQ(own.begin, region_.begin);
+    ASSERT_EQ(own.bytes.size(), region_.bytes.size());
+    EXPECT_NE(own.bytes.data(), region_.bytes.data());
+    if (loaded != *over_base) EXPECT_EQ(resident_pages(own), 0U) << "it is empty";
+    for (const ForkKind kind : kForkKinds) {
+      const Living living = fork_of(loaded, kind);
+      ASSERT_NE(living.fork, nullptr);
+      EXPECT_EQ(call(*living.fork, "peek", {own.begin.value + kPage}), 0U);
+      write_function(own, 0, ++value);
+      EXPECT_EQ(call(*living.fork, "run", {own.begin.value}), value);
+      expect_write_fault(*living.fork, own.begin.value);
+    }
+  }
+  EXPECT_EQ(call(*master_, "run", {region_.begin.value}), 42U) << "the master's is another";
+  std::error_code ignored;
+  std::filesystem::remove_all(directory, ignored);
 }
 
 }  // namespace
