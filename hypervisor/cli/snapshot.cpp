@@ -173,6 +173,7 @@ void print_text(const SnapshotInfo& info) {
     line("heap",
          fmt::format("{}, break at {:#x}, {} mappings", kib(info.heap_bytes), info.heap_break, info.heap_mappings));
   }
+  if (info.code_bytes != 0) line("code region", kib(info.code_bytes));
   line("protected ranges", std::to_string(info.protected_ranges));
   if (!layer) {
     line("symbols", std::to_string(info.symbols));
@@ -201,6 +202,7 @@ void print_json(const SnapshotInfo& info) {
     json["image_bytes"] = info.image_bytes;
     json["window_bytes"] = info.window_bytes;
     json["heap_bytes"] = info.heap_bytes;
+    json["code_bytes"] = info.code_bytes;
     json["segments"] = info.segments;
     json["symbols"] = info.symbols;
     json["vmcalls"] = nlohmann::ordered_json::object();

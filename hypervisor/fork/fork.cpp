@@ -72,6 +72,7 @@ Status Fork::settle(Home home, Population population, ResetMode mode) {
   WARMFORK_TRY(make_window(population));
   const std::size_t bytes = snapshot_->window().size();
   const GuestRegions regions{.image = snapshot_->image(),
+                             .code = snapshot_->code_region().bytes,
                              .window = window_.bytes().last(bytes),
                              .tables = home.tables,
                              .window_gpa = home.window_gpa,

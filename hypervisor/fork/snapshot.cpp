@@ -56,6 +56,7 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Mach
   WARMFORK_TRY(check_xrstor(kvm, master.cpu_model()));
   WARMFORK_TRY_ASSIGN(SnapshotParts parts, begin(master, master.cpu_model()));
   parts.image = master.image();
+  parts.code = master.code_region();
   const std::span<const std::byte> window = master.memory().window();
   WARMFORK_TRY_ASSIGN(const Page fork_page, make_fork_page(kvm, master.vcpu()));
   WARMFORK_TRY(for_each_private_page(window, [&](std::size_t page) {
@@ -78,6 +79,7 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Fork
   const std::shared_ptr<const Snapshot>& base = fork.snapshot();
   WARMFORK_TRY_ASSIGN(SnapshotParts parts, begin(fork, base->cpu_model()));
   parts.image = base->parts_.image;
+  parts.code = base->code_region();
   parts.base = base;
   const std::span<const std::byte> window = fork.memory().window();
   const std::span<const std::byte> old = base->window();
@@ -119,10 +121,12 @@ Result<Mapping> layer_view(const Snapshot& base) {
 
 Result<std::shared_ptr<const Snapshot>> Snapshot::assemble(SnapshotParts parts) {
   const std::size_t window = parts.layout->window_bytes();
-  if (parts.image->size() != parts.layout->image_bytes() || parts.view.size() != window ||
-      parts.own.pages() != window / kPage || (parts.base != nullptr) == static_cast<bool>(parts.window_fd)) {
-    return fail(ErrorKind::kUsage, "a snapshot of {} + {} bytes and {} pages, its layout has {} + {}",
-                parts.image->size(), parts.view.size(), parts.own.pages(), parts.layout->image_bytes(), window);
+  if (parts.image->size() != parts.layout->image_bytes() || parts.code.bytes.size() != parts.layout->code().size ||
+      parts.view.size() != window || parts.own.pages() != window / kPage ||
+      (parts.base != nullptr) == static_cast<bool>(parts.window_fd)) {
+    return fail(ErrorKind::kUsage, "a snapshot of {} + {} + {} bytes and {} pages, its layout has {} + {} + {}",
+                parts.image->size(), parts.code.bytes.size(), parts.view.size(), parts.own.pages(),
+                parts.layout->image_bytes(), parts.layout->code().size, window);
   }
   const std::shared_ptr<Snapshot> snapshot(new Snapshot(std::move(parts)));
   const SnapshotParts& has = snapshot->parts_;

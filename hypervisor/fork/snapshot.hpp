@@ -1,6 +1,7 @@
 // A warm guest, frozen: everything a fork starts from and a reset goes back to. Immutable.
 //
-//   image    shared by all forks, read-only to every guest
+//   image    shared by all forks, read-only to every guest; so is the code region, but that is not frozen: the host may
+//            write it at any time, and master, snapshots and forks have the same one
 //   window   the writable memory, in a sealed memfd: forks map it privately or copy it
 //   state    extended processor state, heap book, FS and GS base, page protections, the stack of vmcalls
 //
@@ -15,6 +16,7 @@
 #include "fork/checksum.hpp"
 #include "kvm/kvm.hpp"
 #include "machine/address_space.hpp"
+#include "machine/code_region.hpp"
 #include "machine/guest_layout.hpp"
 #include "machine/linux/process.hpp"
 #include "machine/machine.hpp"
@@ -39,6 +41,7 @@ struct SnapshotParts {
   std::shared_ptr<const GuestProgram> program;
   std::shared_ptr<const GuestLayout> layout;
   std::shared_ptr<const Mapping> image;
+  CodeRegion code;
   std::shared_ptr<const Snapshot> base;  // of a layer
   x86::CpuModel cpu_model;               // what forks get
   x86::UserFeatures features;            // what the program may have found so far
@@ -61,7 +64,7 @@ class Snapshot {
   [[nodiscard]] static Result<std::shared_ptr<const Snapshot>> take(const kvm::Kvm& kvm, Fork& fork);
 
   /// Puts a snapshot together whose parts the caller vouches for; only their sizes are checked (kUsage). For a layer
-  /// image, program, layout and CPU model are the base's.
+  /// image, code region, program, layout and CPU model are the base's.
   [[nodiscard]] static Result<std::shared_ptr<const Snapshot>> assemble(SnapshotParts parts);
 
   [[nodiscard]] const std::shared_ptr<const GuestProgram>& program() const { return parts_.program; }
@@ -76,6 +79,9 @@ class Snapshot {
   /// The image's bytes. Writable only for KVM's sake, whose slot is read-only; nobody writes them.
   [[nodiscard]] std::span<std::byte> image() const { return parts_.image->bytes(); }
   [[nodiscard]] const std::shared_ptr<const Mapping>& shared_image() const { return parts_.image; }
+  /// The master's code region, for the host to write although the snapshot is const; of a snapshot from a file, one of
+  /// its own, which begins empty (zero): what the guests' memory refers to there has to be written again.
+  [[nodiscard]] const CodeRegion& code_region() const { return parts_.code; }
   /// The window as it was frozen, fork page included.
   [[nodiscard]] std::span<const std::byte> window() const { return parts_.view.bytes(); }
   /// The window of the lowest layer, for private mappings; pages of delta() have to be copied over it.

@@ -56,10 +56,12 @@ Metadata metadata_of(const Snapshot& snapshot) {
   metadata.pristine = PristineState::of_area(snapshot.window().subspan(fork_page_of(layout) * kPage, kPage));
   metadata.overrides.assign(snapshot.overrides().begin(), snapshot.overrides().end());
   if (snapshot.base() == nullptr) {
-    metadata.program = Metadata::Program{
-        .program = snapshot.program(),
-        .sizes = {.heap = layout.heap().size, .stack = layout.stack().size, .call_area = layout.call_area().size},
-        .system_pages = checksum_of_system_pages(layout)};
+    metadata.program = Metadata::Program{.program = snapshot.program(),
+                                         .sizes = {.heap = layout.heap().size,
+                                                   .stack = layout.stack().size,
+                                                   .call_area = layout.call_area().size,
+                                                   .code = layout.code().size},
+                                         .system_pages = checksum_of_system_pages(layout)};
   }
   return metadata;
 }
@@ -196,7 +198,8 @@ Status check_processor(const x86::UserFeatures& wanted, const x86::UserFeatures&
 
 Result<std::shared_ptr<const GuestLayout>> plan_layout(const Metadata::Program& saved, unsigned physical_bits,
                                                        std::uint64_t limit) {
-  std::uint64_t bytes = saved.sizes.heap + saved.sizes.stack + saved.sizes.call_area;  // each below 2^47
+  const LayoutSizes& sizes = saved.sizes;
+  std::uint64_t bytes = sizes.heap + sizes.stack + sizes.call_area + sizes.code;  // each at most 2^47
   for (const LoadSegment& segment : saved.program->plan.segments) bytes += page_ceil(segment.memory_size);
   if (bytes > limit) return fail(ErrorKind::kLimit, "a guest of {} bytes, the memory limit is {}", bytes, limit);
   return GuestLayout::plan(saved.program->plan, saved.sizes, physical_bits);
@@ -288,6 +291,7 @@ class Loader {
     parts.program = saved.program;
     parts.cpu_model = cpu_;
     WARMFORK_TRY_ASSIGN(parts.image, read_image(file, *layout));
+    WARMFORK_TRY_ASSIGN(parts.code, CodeRegion::allocate(*layout));
     WARMFORK_TRY_ASSIGN(FrozenWindow window, freeze_window(layout->window_bytes(), [&](const WriteWindow& write) {
                           return read_window(file, *layout, write);
                         }));
@@ -303,6 +307,7 @@ class Loader {
     parts.program = base->program();
     parts.cpu_model = base->cpu_model();
     parts.image = base->shared_image();
+    parts.code = base->code_region();
     parts.base = base;
     WARMFORK_TRY_ASSIGN(parts.view, layer_view(*base));
     const std::span<std::byte> view = parts.view.bytes();
@@ -397,6 +402,7 @@ Result<SnapshotInfo> inspect_snapshot(const std::string& path) {
   info.image_bytes = (*layout)->image_bytes();
   info.window_bytes = (*layout)->window_bytes();
   info.heap_bytes = (*layout)->heap().size;
+  info.code_bytes = (*layout)->code().size;
   info.segments = program.plan.segments.size();
   info.symbols = program.plan.symbols.size();
   for (const auto& [name, function] : program.vmcalls) info.vmcalls.emplace_back(printable(name), function.value);

@@ -4,6 +4,8 @@
 // one sentence. A file is never mapped: its pages are copied into a sealed memfd, so whatever becomes of the file later
 // (truncated, overwritten, on a disk that fails) cannot reach the process that has loaded it.
 //
+// Of a code region a file holds the size: what is loaded has an empty one of its own at the same addresses.
+//
 // Threads: any.
 #pragma once
 
@@ -63,6 +65,7 @@ struct SnapshotInfo {
   std::uint64_t image_bytes = 0;
   std::uint64_t window_bytes = 0;
   std::uint64_t heap_bytes = 0;
+  std::uint64_t code_bytes = 0;  // of the code region, which is empty in what is loaded
   std::uint64_t segments = 0;
   std::uint64_t symbols = 0;
   std::vector<std::pair<std::string, std::uint64_t>> vmcalls;  // printable names, addresses

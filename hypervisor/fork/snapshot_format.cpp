@@ -119,6 +119,7 @@ void encode_program(Writer& out, const Metadata::Program& saved) {
   out.put(saved.sizes.heap);
   out.put(saved.sizes.stack);
   out.put(saved.sizes.call_area);
+  out.put(saved.sizes.code);
   out.checksum(saved.system_pages);
   out.put(program.plan.entry.value);
   out.put(std::uint64_t{program.plan.segments.size()});
@@ -184,6 +185,11 @@ Result<Metadata::Program> decode_program(Reader& in) {
     if (*size % kPage != 0 || *size > x86::kMaxVirtual) {
       return refuse("{:#x} bytes of heap, stack or call area: no whole pages, or past {:#x}", *size, x86::kMaxVirtual);
     }
+  }
+  saved.sizes.code = in.word();
+  if (saved.sizes.code % x86::kLargePageSize != 0 || saved.sizes.code > x86::kMaxVirtual) {
+    return refuse("{:#x} bytes of code region: no multiple of {:#x}, or past {:#x}", saved.sizes.code,
+                  x86::kLargePageSize, x86::kMaxVirtual);
   }
   saved.system_pages = in.checksum();
   LoadPlan& plan = program->plan;

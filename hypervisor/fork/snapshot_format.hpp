@@ -4,8 +4,8 @@
 //                     file size | 0 | the base's id (0: none) | section table | 0 … | checksum of all before it: the id
 //   0x1000  metadata  processor features the program may have found, heap book, FS and GS base, call stack, x87 and
 //   MXCSR, page protections;
-//                     not in a layer: the program (name, segments, vmcalls, symbols), window sizes, checksum of the
-//                     system pages
+//                     not in a layer: the program (name, segments, vmcalls, symbols), sizes of heap, stack, call
+//                     area and code region, checksum of the system pages
 //   …       index     which pages of the window follow: (first page, count) …, ascending, with gaps between
 //   …       image     the read-only segments: all of the image but the system pages; not in a layer
 //   …       window    the pages of the index
@@ -15,8 +15,9 @@
 // layer holds the pages that differ from its base, and the base's id; it has the base's program and sizes.
 //
 // Not in the file, because the host makes them itself: page tables, layout (addresses, access rights, guard pages),
-// descriptor tables and stubs, the fork page. So no file can give a guest more than a program file could. What is in
-// the file is foreign: every field is checked before it is used, and what is accepted is encoded to the same bytes.
+// descriptor tables and stubs, the fork page. Nor what the host has written into the code region, which it can do
+// again: of that the file has the size. So no file can give a guest more than a program file could. What is in the file
+// is foreign: every field is checked before it is used, and what is accepted is encoded to the same bytes.
 //
 // Any change of this format is a new kFormatVersion.
 #pragma once
@@ -42,7 +43,7 @@
 
 namespace warmfork::snapshot_format {
 
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
 inline constexpr std::size_t kSections = 4;
 enum Section : std::size_t { kMetadata, kIndex, kImage, kWindow };
 inline constexpr std::array<const char*, kSections> kSectionNames{"metadata", "index", "image", "window"};
@@ -97,7 +98,7 @@ struct Metadata {
   /// Of a snapshot of a master: what the layout and the image are made from.
   struct Program {
     std::shared_ptr<const GuestProgram> program;
-    WindowSizes sizes;
+    LayoutSizes sizes;
     Checksum system_pages;
   };
   std::optional<Program> program;

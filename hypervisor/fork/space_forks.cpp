@@ -39,11 +39,13 @@ Status SpaceForks::prepare(const kvm::Kvm& kvm, std::size_t capacity) {
   WARMFORK_TRY_ASSIGN(vm_, kvm.create_vm());
   WARMFORK_TRY(enable_tracking(vm_, needs));
   WARMFORK_TRY_ASSIGN(tables_, Mapping::anonymous(capacity * tables_stride_));
-  WARMFORK_TRY(vm_.set_memory(kImageSlot, KVM_MEM_READONLY, kImageGpa.value, snapshot_->image()));
+  WARMFORK_TRY(AddressSpace::attach_read_only(vm_, layout, snapshot_->image(), snapshot_->code_region().bytes));
   // Writable on purpose: nested paging treats the processor's own table walks as writes. No guest address leads here.
   WARMFORK_TRY(vm_.set_memory(kTablesSlot, 0, kTablesGpa.value, tables_.bytes()));
   // Shadow paging keeps a shadow of every table; KVM's default is 2 % of the slots' pages, and past it the oldest go.
-  const std::uint64_t shadows = capacity * (tables_stride_ / kPage + 4) + 1024;
+  // The code region's, one for each of its 2 MiB pages, are everybody's.
+  const std::uint64_t shadows =
+      capacity * (tables_stride_ / kPage + 4) + layout.code().size / x86::kLargePageSize + 1024;
   return vm_.set_mmu_pages(shadows);
 }
 

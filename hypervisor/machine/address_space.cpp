@@ -13,14 +13,15 @@ namespace warmfork {
 
 Result<std::unique_ptr<AddressSpace>> AddressSpace::build(std::shared_ptr<const GuestLayout> layout,
                                                           const GuestRegions& regions) {
-  if (regions.image.size() != layout->image_bytes() || regions.window.size() != layout->window_bytes() ||
-      regions.tables.size() < layout->tables_bytes()) {
-    return fail(ErrorKind::kUsage, "guest memory of {} + {} + {} bytes, the layout needs {} + {} + {}",
-                regions.image.size(), regions.window.size(), regions.tables.size(), layout->image_bytes(),
-                layout->window_bytes(), layout->tables_bytes());
+  if (regions.image.size() != layout->image_bytes() || regions.code.size() != layout->code().size ||
+      regions.window.size() != layout->window_bytes() || regions.tables.size() < layout->tables_bytes()) {
+    return fail(ErrorKind::kUsage, "guest memory of {} + {} + {} + {} bytes, the layout needs {} + {} + {} + {}",
+                regions.image.size(), regions.code.size(), regions.window.size(), regions.tables.size(),
+                layout->image_bytes(), layout->code().size, layout->window_bytes(), layout->tables_bytes());
   }
   std::unique_ptr<AddressSpace> space(new AddressSpace(std::move(layout), regions));
   WARMFORK_TRY(space->memory_.add(kImageGpa, regions.image));
+  if (!regions.code.empty()) WARMFORK_TRY(space->memory_.add(space->layout_->code_gpa(), regions.code));
   WARMFORK_TRY(space->memory_.add(regions.window_gpa, regions.window));
   WARMFORK_TRY(space->memory_.add(regions.tables_gpa, regions.tables));
   WARMFORK_TRY(space->build_tables());
@@ -48,8 +49,15 @@ Status AddressSpace::load(const LoadPlan& plan) {
   return {};
 }
 
+Status AddressSpace::attach_read_only(kvm::VmFd& vm, const GuestLayout& layout, std::span<std::byte> image,
+                                      std::span<std::byte> code) {
+  WARMFORK_TRY(vm.set_memory(kImageSlot, KVM_MEM_READONLY, kImageGpa.value, image));
+  if (code.empty()) return {};
+  return vm.set_memory(kCodeSlot, KVM_MEM_READONLY, layout.code_gpa().value, code);
+}
+
 Status AddressSpace::attach_shared(kvm::VmFd& vm) const {
-  WARMFORK_TRY(vm.set_memory(kImageSlot, KVM_MEM_READONLY, kImageGpa.value, regions_.image));
+  WARMFORK_TRY(attach_read_only(vm, *layout_, regions_.image, regions_.code));
   // Writable on purpose: nested paging treats the processor's own table walks as writes. No guest address leads here.
   return vm.set_memory(kTablesSlot, 0, regions_.tables_gpa.value, regions_.tables);
 }

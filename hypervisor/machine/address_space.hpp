@@ -31,6 +31,7 @@ namespace warmfork {
 /// The host memory of one guest and where it lies for the guest; all of it outlives the AddressSpace.
 struct GuestRegions {
   std::span<std::byte> image;  // read-only to the guest, may be shared
+  std::span<std::byte> code;   // the code region, likewise; empty if the layout has none
   std::span<std::byte> window;
   std::span<std::byte> tables;  // layout.tables_bytes(), zeroed or holding a clone
   Gpa window_gpa;
@@ -57,8 +58,11 @@ class AddressSpace {
   /// Builds the system pages at the start of `image` (zeroed there), as every guest of this layout has them.
   static void build_system_pages(const GuestLayout& layout, std::span<std::byte> image);
 
-  /// Makes the image (read-only) and the page tables memory of `vm`.
+  /// Makes image and code region (read-only) and the page tables memory of `vm`.
   [[nodiscard]] Status attach_shared(kvm::VmFd& vm) const;
+  /// The same without page tables, for a VM of several guests.
+  [[nodiscard]] static Status attach_read_only(kvm::VmFd& vm, const GuestLayout& layout, std::span<std::byte> image,
+                                               std::span<std::byte> code);
   /// Makes the window memory of `vm`, with `flags` (KVM_MEM_LOG_DIRTY_PAGES or none). Again with other flags: they
   /// change; switching the log on write-protects every page.
   [[nodiscard]] Status attach_window(kvm::VmFd& vm, std::uint32_t flags) const;

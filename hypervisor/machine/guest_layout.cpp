@@ -11,11 +11,15 @@ namespace {
 constexpr std::uint64_t kExceptionStackSize = kPage;
 constexpr std::uint64_t kCallRingSize = kPage;
 
+constexpr std::uint64_t large_page_ceil(std::uint64_t value) {
+  return (value + x86::kLargePageSize - 1) & ~(x86::kLargePageSize - 1);
+}
+
 }  // namespace
 
-Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& plan, const WindowSizes& sizes,
+Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& plan, const LayoutSizes& sizes,
                                                              unsigned physical_bits) {
-  for (const std::uint64_t size : {sizes.heap, sizes.stack, sizes.call_area}) {
+  for (const std::uint64_t size : {sizes.heap, sizes.stack, sizes.call_area, sizes.code}) {
     if (size > x86::kMaxVirtual) {
       return fail(ErrorKind::kLimit, "{} bytes of guest memory, user space is {}", size, x86::kMaxVirtual);
     }
@@ -23,7 +27,12 @@ Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& pla
   const std::shared_ptr<GuestLayout> layout(new GuestLayout);
   const auto add = [&](AddressRange range, x86::Access access, bool in_window, const char* what) {
     std::uint64_t& size = in_window ? layout->window_bytes_ : layout->image_bytes_;
-    layout->pieces_.push_back({range, size, in_window, in_window && access == kUserData, access, what});
+    layout->pieces_.push_back({.range = range,
+                               .offset = size,
+                               .in_window = in_window,
+                               .protectable = in_window && access == kUserData,
+                               .access = access,
+                               .what = what});
     size += range.size;
   };
 
@@ -63,6 +72,11 @@ Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& pla
   layout->exception_stack_ = place(kExceptionStackSize, {false, true, false}, "the exception stack");
   layout->window_skew_ = (layout->heap_.begin.value - heap_offset) % x86::kLargePageSize;
 
+  if (sizes.code != 0) {
+    WARMFORK_TRY(layout->place_code(next + kPage, large_page_ceil(sizes.code)));
+    next = layout->code_.end();
+  }
+
   if (next.value > x86::kMaxVirtual) {
     return fail(ErrorKind::kLimit, "the guest's memory would end at {:#x}, past {:#x}", next.value, x86::kMaxVirtual);
   }
@@ -74,11 +88,29 @@ Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& pla
   return layout;
 }
 
+// Behind everything else, so that no other address depends on whether there is one.
+Status GuestLayout::place_code(Gva lowest, std::uint64_t size) {
+  const std::uint64_t physical = large_page_ceil(kImageGpa.value + image_bytes_);
+  const std::uint64_t room = physical < kTablesGpa.value ? kTablesGpa.value - physical : 0;
+  if (size > room) {
+    return fail(ErrorKind::kLimit, "a code region of {} bytes, behind the program's image there is room for {}", size,
+                room);
+  }
+  code_ = {Gva{large_page_ceil(lowest.value)}, size};
+  code_gpa_ = Gpa{physical};
+  pieces_.push_back({.range = code_,
+                     .offset = physical - kImageGpa.value,
+                     .always_large = true,
+                     .access = {.user = true, .write = false, .execute = true},
+                     .what = "the code region"});
+  return {};
+}
+
 Status GuestLayout::map_into(x86::PageTables& tables, Gpa image, Gpa window) const {
   for (const Piece& piece : pieces_) {
     const Gpa base = piece.in_window ? window : image;
     WARMFORK_TRY(tables.map(piece.range.begin.value, (base + piece.offset).value, piece.range.size, piece.access,
-                            piece.range.begin == heap_.begin));
+                            piece.always_large || piece.range.begin == heap_.begin));
   }
   return {};
 }
@@ -86,10 +118,12 @@ Status GuestLayout::map_into(x86::PageTables& tables, Gpa image, Gpa window) con
 std::uint64_t GuestLayout::tables_bytes() const {
   // One root, and at each lower level one table per 512 GiB, 1 GiB and 2 MiB of address space that is used. Pieces are
   // in the order of their addresses.
+  constexpr unsigned kLargePageShift = 21;
   std::uint64_t tables = 1;
-  for (const unsigned shift : {39U, 30U, 21U}) {
+  for (const unsigned shift : {39U, 30U, kLargePageShift}) {
     std::uint64_t last = ~std::uint64_t{0};
     for (const Piece& piece : pieces_) {
+      if (shift == kLargePageShift && piece.always_large) continue;
       const std::uint64_t first_used = piece.range.begin.value >> shift;
       const std::uint64_t last_used = (piece.range.end().value - 1) >> shift;
       tables += last_used - first_used + 1 - (first_used == last ? 1 : 0);

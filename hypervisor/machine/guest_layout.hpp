@@ -3,6 +3,7 @@
 //
 //   guest-virtual                                   guest-physical
 //   system pages, read-only segments        ->      image, shared by every fork, a read-only slot
+//   code region                             ->      behind it, shared as well, a read-only slot of its own
 //   fork page, writable segments, heap,     ->      window, one per guest, contiguous
 //     stack, call area, call ring, exception stack
 //   (not mapped)                                    page tables
@@ -24,11 +25,12 @@
 
 namespace warmfork {
 
-/// How large the parts of a window are, in bytes. All are rounded up to pages.
-struct WindowSizes {
+/// How large the parts are that no program decides, in bytes. Rounded up to pages, the code region to 2 MiB.
+struct LayoutSizes {
   std::uint64_t heap = 0;  // brk and mmap together
   std::uint64_t stack = 0;
   std::uint64_t call_area = 0;
+  std::uint64_t code = 0;  // machine code the host writes (machine/code_region.hpp); 0: there is no such region
 };
 
 /// A guest-virtual range with a meaning.
@@ -45,24 +47,27 @@ class GuestLayout {
   /// Consecutive pages of one kind.
   struct Piece {
     AddressRange range;
-    std::uint64_t offset = 0;  // in the window or in the image
+    std::uint64_t offset = 0;  // in the window, or from where the image begins
     bool in_window = false;
-    bool protectable = false;  // the guest may change its access (mprotect)
+    bool protectable = false;   // the guest may change its access (mprotect)
+    bool always_large = false;  // 2 MiB pages throughout, whatever the guest does
     x86::Access access;
     std::string what;  // for reports: "the stack"
   };
 
-  /// Lays a program out. Errors (kLimit): more than user space or the processor's `physical_bits` can address.
-  [[nodiscard]] static Result<std::shared_ptr<const GuestLayout>> plan(const LoadPlan& plan, const WindowSizes& sizes,
+  /// Lays a program out. Errors (kLimit): more than user space or the processor's `physical_bits` can address, a code
+  /// region for which there is no room behind the image.
+  [[nodiscard]] static Result<std::shared_ptr<const GuestLayout>> plan(const LoadPlan& plan, const LayoutSizes& sizes,
                                                                        unsigned physical_bits);
 
   /// Writes page tables for this layout into `tables`, with the image at `image` and the window at `window`.
   [[nodiscard]] Status map_into(x86::PageTables& tables, Gpa image, Gpa window) const;
-  /// Bytes of page tables for this layout with 4 KiB pages everywhere: a guest may protect any part of what starts as
-  /// 2 MiB pages. Without 2 MiB pages all of it is used.
+  /// Bytes of page tables for this layout with 4 KiB pages everywhere but in the code region: a guest may protect any
+  /// part of what else starts as 2 MiB pages. Without those all of it is used.
   [[nodiscard]] std::uint64_t tables_bytes() const;
 
   [[nodiscard]] std::span<const Piece> pieces() const { return pieces_; }
+  /// Without the code region, which is memory of its own.
   [[nodiscard]] std::uint64_t image_bytes() const { return image_bytes_; }
   [[nodiscard]] std::uint64_t window_bytes() const { return window_bytes_; }
   /// The window's offset from a 2 MiB boundary, in guest-physical and in host memory: 2 MiB pages need the same offset
@@ -74,6 +79,10 @@ class GuestLayout {
   [[nodiscard]] AddressRange call_area() const { return call_area_; }
   [[nodiscard]] AddressRange call_ring() const { return call_ring_; }
   [[nodiscard]] AddressRange exception_stack() const { return exception_stack_; }
+  /// Machine code the host writes; of size 0 at address 0 if there is none.
+  [[nodiscard]] AddressRange code() const { return code_; }
+  /// Where it lies for the VM: at a multiple of 2 MiB, as for guest and host.
+  [[nodiscard]] Gpa code_gpa() const { return code_gpa_; }
 
   /// The piece an address lies in, or nullptr.
   [[nodiscard]] const Piece* find(Gva address) const;
@@ -86,6 +95,7 @@ class GuestLayout {
 
  private:
   GuestLayout() = default;
+  [[nodiscard]] Status place_code(Gva lowest, std::uint64_t size);
 
   std::vector<Piece> pieces_;
   std::uint64_t image_bytes_ = 0;
@@ -96,6 +106,8 @@ class GuestLayout {
   AddressRange call_area_;
   AddressRange call_ring_;
   AddressRange exception_stack_;
+  AddressRange code_;
+  Gpa code_gpa_;
 };
 
 /// What an ordinary page of the window allows.

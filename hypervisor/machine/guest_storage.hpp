@@ -1,5 +1,5 @@
-// Owns the host memory of one guest with everything of its own: image, window, page tables. A master's; forks share the
-// image and bring their windows.
+// Owns the host memory of one guest with everything of its own: image, code region, window, page tables. A master's;
+// forks share image and code region, and bring their windows.
 //
 // Threads: as the guest's.
 #pragma once
@@ -7,6 +7,7 @@
 #include "base/mapping.hpp"
 #include "base/result.hpp"
 #include "machine/address_space.hpp"
+#include "machine/code_region.hpp"
 #include "machine/guest_layout.hpp"
 
 #include <memory>
@@ -15,6 +16,7 @@ namespace warmfork {
 
 struct GuestStorage {
   std::shared_ptr<const Mapping> image;
+  CodeRegion code;
   Mapping window;
   Mapping tables;
   GuestRegions regions;

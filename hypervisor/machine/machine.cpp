@@ -38,9 +38,10 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
     return fail(ErrorKind::kLimit, "{}: data, stack and call area need {} bytes, the memory limit is {}", name, fixed,
                 config.memory_bytes);
   }
-  const WindowSizes sizes{.heap = page_floor(config.memory_bytes - fixed),
+  const LayoutSizes sizes{.heap = page_floor(config.memory_bytes - fixed),
                           .stack = config.stack_bytes,
-                          .call_area = config.call_area_bytes};
+                          .call_area = config.call_area_bytes,
+                          .code = config.code_bytes};
   machine->cpu_model_ = x86::make_cpu_model(kvm.supported_cpuid());
   WARMFORK_TRY_ASSIGN(const auto layout, GuestLayout::plan(program->plan, sizes, machine->cpu_model_.physical_bits));
   WARMFORK_TRY_ASSIGN(machine->storage_, GuestStorage::allocate(*layout));

@@ -8,6 +8,7 @@
 
 #include "base/result.hpp"
 #include "kvm/kvm.hpp"
+#include "machine/code_region.hpp"
 #include "machine/guest.hpp"
 #include "machine/guest_cpu.hpp"
 #include "machine/guest_io.hpp"
@@ -27,6 +28,7 @@ struct MachineConfig {
   std::uint64_t memory_bytes = std::uint64_t{64} << 20;  // everything the guest can write, together
   std::uint64_t stack_bytes = std::uint64_t{1} << 20;
   std::uint64_t call_area_bytes = 64 << 10;  // where the host puts buffers for vmcalls
+  std::uint64_t code_bytes = 0;              // of the code region, rounded up to 2 MiB; 0: there is none
   linux_abi::ProcessConfig process;
   GuestIo* io = nullptr;  // must outlive the machine; nullptr: reads see the end of input, writes are discarded
 };
@@ -47,6 +49,8 @@ class Machine final : public Guest {
   /// kDeadline, kCancelled (boot() again goes on), kHost.
   [[nodiscard]] Result<BootOutcome> boot(CallOptions options = {});
 
+  /// Where the host writes machine code for this guest and all its forks; without bytes if there is no such region.
+  [[nodiscard]] const CodeRegion& code_region() const { return storage_.code; }
   /// The image, which every fork shares: nothing changes it once the program is loaded.
   [[nodiscard]] const std::shared_ptr<const Mapping>& image() const { return storage_.image; }
   [[nodiscard]] const x86::CpuModel& cpu_model() const { return cpu_model_; }

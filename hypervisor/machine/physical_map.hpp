@@ -8,12 +8,13 @@
 
 namespace warmfork {
 
-inline constexpr Gpa kImageGpa{0x0010'0000};
+inline constexpr Gpa kImageGpa{0x0010'0000};  // the code region follows, at a multiple of 2 MiB
 inline constexpr Gpa kTablesGpa{0x8000'0000};
 inline constexpr Gpa kWindowGpa{0x1'0000'0000};
 
 inline constexpr std::uint32_t kImageSlot = 0;
 inline constexpr std::uint32_t kTablesSlot = 1;
-inline constexpr std::uint32_t kWindowSlot = 2;  // the first of as many as there are windows
+inline constexpr std::uint32_t kCodeSlot = 2;    // where there is a code region
+inline constexpr std::uint32_t kWindowSlot = 3;  // the first of as many as there are windows
 
 }  // namespace warmfork

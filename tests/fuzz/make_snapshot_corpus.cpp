@@ -45,8 +45,10 @@ int main(int argc, char** argv) {
   const auto base = test::tiny_snapshot();
   const auto plain = test::tiny_snapshot(test::every_processor(false));
   const auto layer = test::tiny_layer(base);
+  const auto code_region = test::tiny_snapshot(test::every_processor(), test::kTinySizesWithCode);
   bool good = convert(*base, folder + "/master", std::byte{2});
   good = good && convert(*layer, folder + "/layer", std::byte{3});
+  good = good && convert(*code_region, folder + "/code_region", std::byte{2});
   good = good && convert(*plain, folder + "/plain", std::byte{2});
   good = good && convert(*plain, folder + "/wrong_checksums", std::byte{0});
   good = good && write_file(folder + "/empty", "\4", 1);

@@ -15,7 +15,7 @@ namespace {
 
 using namespace warmfork;
 
-constexpr WindowSizes kSizes{.heap = 96 * kPage, .stack = 4 * kPage, .call_area = kPage};
+constexpr LayoutSizes kSizes{.heap = 96 * kPage, .stack = 4 * kPage, .call_area = kPage};
 
 // A program of one code page and one data page.
 LoadPlan make_plan() {

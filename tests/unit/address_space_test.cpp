@@ -17,7 +17,7 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr std::uint64_t kTop = ~std::uint64_t{0};
-constexpr WindowSizes kSizes{.heap = 9 * kPage - 1, .stack = 4 * kPage, .call_area = kPage + 1};
+constexpr LayoutSizes kSizes{.heap = 9 * kPage - 1, .stack = 4 * kPage, .call_area = kPage + 1};
 
 class AddressSpaceTest : public ::testing::Test {
  protected:
@@ -305,6 +305,69 @@ TEST(AddressSpace, LargeHeapsUseLargePagesAndKeepTheirAddresses) {
   EXPECT_EQ(*space->read_value<std::uint64_t>(heap.begin + (heap.size - 2 * kPage)), 0U);
 }
 
+TEST(AddressSpace, ACodeRegionLiesBehindEverythingAndMovesNothing) {
+  test::TinyProgram program;
+  for (const std::uint64_t heap : {std::uint64_t{9} * kPage, std::uint64_t{64} << 20}) {
+    LayoutSizes sizes{.heap = heap, .stack = 4 * kPage, .call_area = kPage};
+    const auto without = program.build(sizes);
+    sizes.code = (std::uint64_t{6} << 20) - 1;
+    const auto with = program.build(sizes);
+    ASSERT_TRUE(without && with);
+    const GuestLayout& layout = with->layout();
+    const AddressRange code = layout.code();
+    EXPECT_EQ(without->layout().code(), AddressRange{});
+    EXPECT_EQ(code.size, std::uint64_t{6} << 20);
+    EXPECT_GT(code.begin, layout.exception_stack().end()) << "with a guard between";
+    EXPECT_EQ(layout.pieces().back().range, code);
+    ASSERT_EQ(layout.pieces().size(), without->layout().pieces().size() + 1);
+    for (std::size_t i = 0; i < without->layout().pieces().size(); ++i) {
+      EXPECT_EQ(layout.pieces()[i].range, without->layout().pieces()[i].range);
+      EXPECT_EQ(layout.pieces()[i].offset, without->layout().pieces()[i].offset);
+    }
+    EXPECT_EQ(layout.window_bytes(), without->layout().window_bytes());
+    EXPECT_EQ(layout.image_bytes(), without->layout().image_bytes());
+    EXPECT_EQ(layout.tables_bytes(), without->layout().tables_bytes());
+    EXPECT_EQ(with->tables_used(), without->tables_used());
+
+    const std::span<std::byte> bytes = program.storage.back().code.bytes;
+    ASSERT_EQ(bytes.size(), code.size);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(bytes.data()) % x86::kLargePageSize, 0U);
+    for (std::uint64_t offset = 0; offset < code.size; offset += kPage) {
+      const auto where = with->translate(code.begin + offset);
+      ASSERT_TRUE(where);
+      EXPECT_EQ(where->physical, layout.code_gpa().value + offset);
+      EXPECT_EQ(where->leaf_size, x86::kLargePageSize);
+      EXPECT_EQ(where->access, (x86::Access{.user = true, .write = false, .execute = true}));
+    }
+    EXPECT_GE(layout.code_gpa(), kImageGpa + layout.image_bytes());
+    EXPECT_FALSE(with->translate(code.end()));
+    EXPECT_FALSE(with->translate(Gva{code.begin.value - 1}));
+    EXPECT_EQ(with->describe(code.begin), "the code region");
+    EXPECT_EQ(with->describe(code.end()), "not mapped");
+    EXPECT_FALSE(layout.is_protectable(code.begin, kPage));
+    EXPECT_FALSE(layout.window_offset(code.begin));
+
+    bytes[code.size - 1] = std::byte{0xc3};
+    EXPECT_EQ(*with->read_value<std::uint8_t>(Gva{code.end().value - 1}), 0xc3);
+    const auto put = with->write(code.begin, std::array<std::byte, 1>{});
+    ASSERT_FALSE(put);
+    EXPECT_EQ(put.error().message,
+              fmt::format("guest address {:#x} cannot be written (the code region)", code.begin.value));
+    EXPECT_TRUE(with->dirty().empty());
+  }
+}
+
+TEST(AddressSpace, ACodeRegionHasToFitBehindTheImage) {
+  test::TinyProgram program;
+  const std::uint64_t most = kTablesGpa.value - (2 << 20);  // the image takes less than 2 MiB
+  EXPECT_TRUE(GuestLayout::plan(program.plan, {.code = most}, 40));
+  for (const std::uint64_t size : {most + 1, x86::kMaxVirtual, kTop, kTop - kPage + 1}) {
+    const auto refused = GuestLayout::plan(program.plan, {.code = size}, 52);
+    ASSERT_FALSE(refused) << size;
+    EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);
+  }
+}
+
 TEST(AddressSpace, MayHaveNoHeapNoStackAndNoCallArea) {
   test::TinyProgram program;
   const auto space = program.build({});
@@ -328,8 +391,8 @@ TEST(AddressSpace, RefusesMoreThanUserSpaceHolds) {
   test::TinyProgram program;
   for (const std::uint64_t size :
        {x86::kMaxVirtual, x86::kMaxVirtual + 1, kTop, kTop - kPage + 1, std::uint64_t{1} << 63}) {
-    for (const WindowSizes& sizes : {WindowSizes{.heap = size}, WindowSizes{.stack = size},
-                                     WindowSizes{.call_area = size}, WindowSizes{.heap = size, .stack = size}}) {
+    for (const LayoutSizes& sizes : {LayoutSizes{.heap = size}, LayoutSizes{.stack = size},
+                                     LayoutSizes{.call_area = size}, LayoutSizes{.heap = size, .stack = size}}) {
       const auto refused = GuestLayout::plan(program.plan, sizes, 52);
       ASSERT_FALSE(refused) << size;
       EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);

@@ -238,7 +238,7 @@ TEST_F(SnapshotFileTest, ForeignFilesAndOtherVersionsAreRefusedByName) {
     return write(changed);
   };
   expect_refused(with([](Header& header) { header.magic[0] = 'W'; }), "not a snapshot file");
-  expect_refused(with([](Header& header) { header.format_version = 2; }), "snapshot format version 2, known is 1",
+  expect_refused(with([](Header& header) { header.format_version = 3; }), "snapshot format version 3, known is 2",
                  ErrorKind::kUnsupported);
   expect_refused(with([](Header& header) { header.abi_version = 7; }), "ABI version 7, this is 1",
                  ErrorKind::kUnsupported);
@@ -344,6 +344,15 @@ TEST_F(MetadataTest, EachIsCheckedByName) {
   refused("symbol 0", [](M&, P& p) { p.plan.symbols[0].name = std::string(513, 'x'); });
   refused("heap, stack or call area", [](M& m, P&) { m.program->sizes.heap = kMost; });
   refused("heap, stack or call area", [](M& m, P&) { m.program->sizes.stack += 1; });
+  refused("0x1 bytes of code region", [](M& m, P&) { m.program->sizes.code = 1; });
+  refused("0x1000 bytes of code region", [](M& m, P&) { m.program->sizes.code = kPage; });
+  refused("code region: no multiple of 0x200000", [](M& m, P&) { m.program->sizes.code = kMost; });
+  refused("code region: no multiple of 0x200000, or past 0x800000000000",
+          [](M& m, P&) { m.program->sizes.code = x86::kMaxVirtual + x86::kLargePageSize; });
+  refused(
+      "a code region of 2147483648 bytes, behind the program's image there is room for",
+      [](M& m, P&) { m.program->sizes.code = std::uint64_t{1} << 31; }, ErrorKind::kLimit);
+  refused("memory limit", [](M& m, P&) { m.program->sizes.code = std::uint64_t{1} << 40; }, ErrorKind::kLimit);
   refused("memory limit", [](M& m, P&) { m.program->sizes.heap = std::uint64_t{1} << 46; }, ErrorKind::kLimit);
   refused("another version", [](M& m, P&) { m.program->system_pages.low ^= 1; }, ErrorKind::kUnsupported);
   refused("a heap with its break", [&](M& m, P&) { m.heap_break = heap - 1; });
@@ -468,6 +477,38 @@ TEST_F(SnapshotFileTest, SavingToOnePathAtOnceLeavesOneWholeFile) {
   for (std::thread& writer : writers) writer.join();
   EXPECT_TRUE(load(file));
   EXPECT_EQ(files(), 1U);
+}
+
+// A file says how large the code region is; what the host has written there stays the process's.
+TEST_F(SnapshotFileTest, OfACodeRegionTheFileHasTheSize) {
+  const auto saved = test::tiny_snapshot(cpu_, test::kTinySizesWithCode);
+  std::ranges::fill(saved->code_region().bytes, std::byte{0xcc});
+  const std::string file = save(*saved, "a");
+  EXPECT_EQ(fs::file_size(file), fs::file_size(save(*snapshot_, "without")));
+  const std::vector<std::byte> once = bytes(file);
+  saved->code_region().bytes[0] = std::byte{0x90};
+  EXPECT_EQ(bytes(save(*saved, "again")), once) << "nor is it part of its id";
+  EXPECT_EQ(inspect_snapshot(file)->code_bytes, x86::kLargePageSize);
+  EXPECT_EQ(inspect_snapshot(path("without"))->code_bytes, 0U);
+
+  const auto loaded = load(file);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  expect_same(*saved, **loaded);
+  const CodeRegion& own = (*loaded)->code_region();
+  EXPECT_EQ(own.begin, saved->code_region().begin);
+  EXPECT_EQ(own.bytes.size(), saved->code_region().bytes.size());
+  EXPECT_TRUE(std::ranges::all_of(own.bytes, [](std::byte byte) { return byte == std::byte{0}; }));
+  EXPECT_EQ(test::broken_promise(**loaded), nullptr);
+  EXPECT_EQ(bytes(save(**loaded, "again")), once);
+
+  const std::string layer = save(*test::tiny_layer(saved), "layer");
+  const auto over = load(layer, {.base = *loaded, .base_files = {}});
+  ASSERT_TRUE(over) << over.error().message;
+  EXPECT_EQ((*over)->code_region().bytes.data(), own.bytes.data());
+  const auto alone = load(layer, {.base = nullptr, .base_files = {file}});
+  ASSERT_TRUE(alone) << alone.error().message;
+  EXPECT_EQ((*alone)->code_region().begin, own.begin);
+  EXPECT_NE((*alone)->code_region().bytes.data(), own.bytes.data());
 }
 
 TEST_F(SnapshotFileTest, InspectTellsWhatIsThere) {

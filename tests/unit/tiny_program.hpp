@@ -28,7 +28,7 @@ struct TinyProgram {
   }
 
   /// An address space over fresh memory, with the program in it. The memory lives as long as the TinyProgram.
-  [[nodiscard]] std::unique_ptr<AddressSpace> build(const WindowSizes& sizes, unsigned physical_bits = 40) {
+  [[nodiscard]] std::unique_ptr<AddressSpace> build(const LayoutSizes& sizes, unsigned physical_bits = 40) {
     const auto layout = GuestLayout::plan(plan, sizes, physical_bits);
     EXPECT_TRUE(layout) << layout.error().message;
     auto memory = GuestStorage::allocate(**layout);

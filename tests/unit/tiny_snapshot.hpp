@@ -34,7 +34,9 @@ inline x86::CpuModel every_processor(bool features = true) {
   return cpu;
 }
 
-inline constexpr WindowSizes kTinySizes{.heap = 16 * kPage, .stack = 2 * kPage, .call_area = kPage};
+inline constexpr LayoutSizes kTinySizes{.heap = 16 * kPage, .stack = 2 * kPage, .call_area = kPage};
+inline constexpr LayoutSizes kTinySizesWithCode{
+    .heap = 16 * kPage, .stack = 2 * kPage, .call_area = kPage, .code = x86::kLargePageSize};
 
 inline std::shared_ptr<const GuestProgram> tiny_program() {
   const auto program = std::make_shared<GuestProgram>();
@@ -49,10 +51,10 @@ inline std::shared_ptr<const GuestProgram> tiny_program() {
   return program;
 }
 
-inline SnapshotParts tiny_parts(const x86::CpuModel& cpu) {
+inline SnapshotParts tiny_parts(const x86::CpuModel& cpu, const LayoutSizes& sizes = kTinySizes) {
   SnapshotParts parts;
   parts.program = tiny_program();
-  parts.layout = *GuestLayout::plan(parts.program->plan, kTinySizes, cpu.physical_bits);
+  parts.layout = *GuestLayout::plan(parts.program->plan, sizes, cpu.physical_bits);
   parts.cpu_model = cpu;
   parts.features = x86::user_features(cpu);
   const AddressRange heap = parts.layout->heap();
@@ -74,12 +76,14 @@ inline void fill_page(std::span<std::byte> window, SnapshotParts& parts, std::si
   parts.own.add(page);
 }
 
-inline std::shared_ptr<const Snapshot> tiny_snapshot(const x86::CpuModel& cpu = every_processor()) {
-  SnapshotParts parts = tiny_parts(cpu);
+inline std::shared_ptr<const Snapshot> tiny_snapshot(const x86::CpuModel& cpu = every_processor(),
+                                                     const LayoutSizes& sizes = kTinySizes) {
+  SnapshotParts parts = tiny_parts(cpu, sizes);
   Mapping image = *Mapping::anonymous(parts.layout->image_bytes());
   std::memset(image.data() + WARMFORK_SYSTEM_SIZE, 0x90, image.size() - WARMFORK_SYSTEM_SIZE);
   AddressSpace::build_system_pages(*parts.layout, image.bytes());
   parts.image = std::make_shared<const Mapping>(std::move(image));
+  parts.code = *CodeRegion::allocate(*parts.layout);
   std::vector<std::byte> bytes(parts.layout->window_bytes());
   for (const std::size_t page : {1U, 3U, 4U, 7U}) fill_page(bytes, parts, page, static_cast<int>(page));
   write_fork_page(std::span(bytes).first(kPage), {.x87_in_use = true, .x87_control = 0x37f, .mxcsr = 0x1f80});
@@ -95,6 +99,7 @@ inline std::shared_ptr<const Snapshot> tiny_layer(const std::shared_ptr<const Sn
   parts.program = base->program();
   parts.layout = base->layout();
   parts.image = base->shared_image();
+  parts.code = base->code_region();
   parts.base = base;
   parts.view = *layer_view(*base);
   fill_page(parts.view.bytes(), parts, 3, value);
@@ -164,6 +169,9 @@ inline const char* broken_promise(const Snapshot& snapshot) {
   const auto fork_page = (*space)->translate(Gva{WARMFORK_FORK_PAGE});
   if (!fork_page || !fork_page->access.user || fork_page->access.write) return "the fork page is read-only";
   if ((*space)->translate(layout.exception_stack().begin)->access.user) return "the exception stack is the host's";
+  const CodeRegion& code = snapshot.code_region();
+  if (code.begin != layout.code().begin || code.bytes.size() != layout.code().size) return "a code region is whole";
+  if (!code.bytes.empty() && code.bytes[0] != std::byte{0}) return "a code region is empty";
   std::vector<std::byte> system(WARMFORK_SYSTEM_SIZE);
   AddressSpace::build_system_pages(layout, system);
   if (std::memcmp(system.data(), snapshot.image().data(), system.size()) != 0) return "the host makes the system pages";

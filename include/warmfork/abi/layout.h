@@ -13,6 +13,8 @@
  *   0x0020'0000  WARMFORK_USER_BASE: the lowest address a guest program may use
  *                read-only segments (image), writable segments (window), then the rest of the window:
  *                heap and mappings | guard | stack | guard | call area | guard | call ring | guard | exception stack
+ *   (at a multiple of 2 MiB behind that, if the host has asked for one)
+ *                code region: machine code the host writes; user, read and execute
  */
 #ifndef WARMFORK_ABI_LAYOUT_H
 #define WARMFORK_ABI_LAYOUT_H
