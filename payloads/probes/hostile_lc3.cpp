@@ -52,6 +52,7 @@ std::uint64_t set_seed(std::uint64_t seed) {
 }
 std::uint64_t lc3_state() { return answer(reinterpret_cast<std::uint64_t>(&machine)); }
 std::uint64_t lc3_configure() { return answer(0); }
+std::uint64_t lc3_use_code() { return answer(0); }
 std::uint64_t lc3_load() { return answer(1); }
 std::uint64_t lc3_capture_vectors() { return answer(0); }
 std::uint64_t lc3_start() { return answer(0); }
@@ -68,6 +69,7 @@ std::uint64_t lc3_watch() { return answer(1); }
 WARMFORK_REGISTER_VMCALL(set_seed);
 WARMFORK_REGISTER_VMCALL(lc3_state);
 WARMFORK_REGISTER_VMCALL(lc3_configure);
+WARMFORK_REGISTER_VMCALL(lc3_use_code);
 WARMFORK_REGISTER_VMCALL(lc3_load);
 WARMFORK_REGISTER_VMCALL(lc3_capture_vectors);
 WARMFORK_REGISTER_VMCALL(lc3_start);

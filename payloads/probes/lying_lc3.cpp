@@ -45,11 +45,17 @@ std::uint64_t lc3_run(std::uint64_t budget) {
     case 9: return budget_stop | std::uint64_t{1} << 32;
     case 10: mprotect(&machine, sizeof machine, PROT_NONE); break;
     case 11: _exit(0);
+    case 16: machine.result.executed = 0; [[fallthrough]];
+    case 17:
+      if (lie == 17) machine.result.executed = 1;
+      machine.result.stop = StopReason::kCompile;
+      return static_cast<std::uint64_t>(StopReason::kCompile);
     default: break;
   }
   return budget_stop;
 }
 
+std::uint64_t lc3_use_code(std::uint64_t, std::uint64_t, std::uint64_t) { return 0; }
 std::uint64_t lc3_trace(std::uint64_t count, std::uint64_t) { return count + 1; }
 std::uint64_t lc3_instrument(std::uint64_t) {
   switch (lie) {
@@ -71,6 +77,7 @@ std::uint64_t lc3_watch(std::uint64_t, std::uint64_t, std::uint64_t) { return 1;
 
 WARMFORK_REGISTER_VMCALL(lc3_state);
 WARMFORK_REGISTER_VMCALL(lc3_configure);
+WARMFORK_REGISTER_VMCALL(lc3_use_code);
 WARMFORK_REGISTER_VMCALL(lc3_run);
 WARMFORK_REGISTER_VMCALL(lc3_trace);
 WARMFORK_REGISTER_VMCALL(lc3_instrument);

@@ -83,7 +83,7 @@ TEST_F(Lc3Guest, RandomProgramsRunAsTheyDoNatively) {
 
     for (int slice = 0; slice < 4; ++slice) {
       const std::uint64_t budget = random() % 2000;
-      ASSERT_EQ(call("lc3_run", {budget}), lc3_run(budget));
+      ASSERT_EQ(call("lc3_run", {budget}), lc3_run(budget, 0, 0));
       ASSERT_NO_FATAL_FAILURE(expect_same());
     }
   }

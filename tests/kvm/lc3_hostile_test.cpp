@@ -37,7 +37,7 @@ TEST_P(HostileLc3, LieIsAGuestFault) {
   } else if (GetParam() <= 4) {
     const std::array<std::uint8_t, 3> bytes{1, 2, 3};
     if (const auto fed = vm->feed(bytes); !fed) status = Failure(fed.error());
-  } else if (GetParam() <= 11) {
+  } else if (GetParam() <= 11 || GetParam() == 16) {
     if (const auto result = vm->run(100); !result) status = Failure(result.error());
   } else if (GetParam() <= 14) {
     status = vm->instrument(lc3::InstrumentMode::kCollect);
@@ -54,7 +54,20 @@ TEST_P(HostileLc3, LieIsAGuestFault) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Lies, HostileLc3, ::testing::Range(std::uint64_t{1}, std::uint64_t{16}),
+// Each time it claims to have executed one instruction and to want a compiler: that may go on, but not past a deadline.
+TEST_F(HostileLc3, CompilingForEverEndsAtTheDeadline) {
+  const auto vm = make_liar(17);
+  ASSERT_NE(vm, nullptr);
+  const auto result = vm->run(std::uint64_t{1} << 60, {.timeout_ns = 50'000'000});
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, ErrorKind::kDeadline) << result.error().message;
+  EXPECT_EQ(vm->code_counters().instructions, 0U) << "its memory is empty";
+  const auto resumed = vm->resume({.timeout_ns = 50'000'000});
+  ASSERT_FALSE(resumed);
+  EXPECT_EQ(resumed.error().kind, ErrorKind::kDeadline) << resumed.error().message;
+}
+
+INSTANTIATE_TEST_SUITE_P(Lies, HostileLc3, ::testing::Range(std::uint64_t{1}, std::uint64_t{17}),
                          [](const auto& parameter) { return std::to_string(parameter.param); });
 
 }  // namespace

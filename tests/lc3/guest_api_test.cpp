@@ -22,7 +22,7 @@ class GuestApi : public ::testing::Test {
   static std::uint64_t load(std::uint64_t origin, const std::vector<std::uint16_t>& words) {
     return lc3_load(address(words.data()), origin, words.size());
   }
-  static StopReason run(std::uint64_t budget) { return static_cast<StopReason>(lc3_run(budget)); }
+  static StopReason run(std::uint64_t budget) { return static_cast<StopReason>(lc3_run(budget, 0, 0)); }
 };
 
 TEST_F(GuestApi, RunsAProgramFromLoadToOutput) {
@@ -47,7 +47,7 @@ TEST_F(GuestApi, LoadRefusesWhatDoesNotFit) {
 
 TEST_F(GuestApi, ConfigureBeginsAnew) {
   load(0x3000, {0x1021});
-  lc3_run(1);
+  lc3_run(1, 0, 0);
   lc3_feed(address("abc"), 3);
   lc3_configure(kDefaultConfig, 0, 0);
   EXPECT_EQ(lc3_read_register(0), 0u);
@@ -62,7 +62,7 @@ TEST_F(GuestApi, ConfigureBeginsAnew) {
 TEST_F(GuestApi, SetConfigSwitchesTheEditionForBothEngines) {
   load(0x3000, {0xe1ff});
   lc3_set_config(kSecondEdition);
-  lc3_run(1);
+  lc3_run(1, 0, 0);
   EXPECT_EQ(lc3_read_register(kRegisterPsr) & 7, kPsrP);
 }
 

@@ -17,7 +17,8 @@
 //   now
 //                                                        are the vectors that native traps may serve
 //   lc3_start               pc                           0; user mode, priority 0, condition code Z, PC
-//   lc3_run                 budget                       StopReason; details in State::result
+//   lc3_run                 budget, version, patience    StopReason; details in State::result. Nonzero: a newer code
+//                                                        version and patience, as of lc3_use_code
 //   lc3_step                -                            StopReason after at most one instruction; as lc3_run(1)
 //   lc3_trace               count, records               number of TraceRecords written, one per executed instruction;
 //                                                        fewer than count: State::result says why

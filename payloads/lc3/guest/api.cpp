@@ -69,11 +69,13 @@ std::uint64_t lc3_start(std::uint64_t pc) {
   return 0;
 }
 
-std::uint64_t lc3_run(std::uint64_t budget) {
+std::uint64_t lc3_run(std::uint64_t budget, std::uint64_t version, std::uint64_t patience) {
+  if (version != 0) machine.code_use.wanted = version;
+  if (patience != 0) machine.code_use.patience = static_cast<std::uint32_t>(patience);
   return static_cast<std::uint64_t>(run(machine, budget, instrumentation).stop);
 }
 
-std::uint64_t lc3_step() { return lc3_run(1); }
+std::uint64_t lc3_step() { return lc3_run(1, 0, 0); }
 
 std::uint64_t lc3_trace(std::uint64_t count, std::uint64_t records) {
   return trace(machine, count, pointer<TraceRecord>(records));

@@ -16,6 +16,7 @@ namespace warmfork::lc3 {
 enum class Lc3Vm::Call : std::uint8_t {
   kState,
   kConfigure,
+  kUseCode,
   kLoad,
   kCaptureVectors,
   kStart,
@@ -32,15 +33,27 @@ enum class Lc3Vm::Call : std::uint8_t {
 
 namespace {
 
-constexpr std::array<const char*, 13> kCallNames{
-    "lc3_state",        "lc3_configure",  "lc3_load",          "lc3_capture_vectors", "lc3_start",
-    "lc3_run",          "lc3_trace",      "lc3_read_register", "lc3_write_register",  "lc3_read_memory",
-    "lc3_write_memory", "lc3_instrument", "lc3_watch"};
+constexpr std::array<const char*, 14> kCallNames{
+    "lc3_state",       "lc3_configure",    "lc3_use_code",   "lc3_load",          "lc3_capture_vectors",
+    "lc3_start",       "lc3_run",          "lc3_trace",      "lc3_read_register", "lc3_write_register",
+    "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch"};
 
 // The window: the State (164 KiB), libc's data, heap for the instrumentation (1.6 MiB), stack, call area.
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kStackBytes = 32 << 10;
 constexpr std::uint64_t kCallAreaBytes = 256 << 10;  // a whole LC-3 memory at once
+// Address space for compiled code. A version takes 324 KiB of it and the code, of which it touches a few pages.
+constexpr std::uint64_t kCodeBytes = 32 << 20;
+
+// Transfers to interpreted code before a run stops to be compiled: a stop costs an exit or two, some 20,000 interpreted
+// instructions on kvm-pvm.
+constexpr std::uint32_t kEagerPatience = 16;
+constexpr std::uint32_t kAutoPatience = 8192;
+
+std::uint64_t monotonic_ns() {
+  return static_cast<std::uint64_t>(
+      std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
 
 std::uint32_t config_flags(const Lc3Options& options) {
   std::uint32_t flags = 0;
@@ -68,11 +81,14 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
     const auto now = std::chrono::steady_clock::now();
     return static_cast<std::uint64_t>(std::chrono::nanoseconds(now - std::exchange(before, now)).count());
   };
-  WARMFORK_TRY_ASSIGN(
-      vm->machine_,
-      Machine::create(kvm, guest_elf, "lc3_guest",
-                      {.memory_bytes = kMemoryBytes, .stack_bytes = kStackBytes, .call_area_bytes = kCallAreaBytes}));
+  WARMFORK_TRY_ASSIGN(vm->machine_,
+                      Machine::create(kvm, guest_elf, "lc3_guest",
+                                      {.memory_bytes = kMemoryBytes,
+                                       .stack_bytes = kStackBytes,
+                                       .call_area_bytes = kCallAreaBytes,
+                                       .code_bytes = options.engine == Engine::kInterpreter ? 0 : kCodeBytes}));
   vm->guest_ = vm->machine_.get();
+  if (options.engine != Engine::kInterpreter) vm->code_ = std::make_shared<Code>(vm->machine_->code_region());
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
   if (booted.exit_code)
@@ -100,6 +116,14 @@ std::unique_ptr<Lc3Vm> Lc3Vm::attach(Guest& guest, std::uint64_t instruction_bud
   vm->instrumentation_ = instrumentation_;
   vm->input_head_ = input_head_;
   vm->output_tail_ = output_tail_;
+  vm->code_ = code_;
+  vm->patience_ = patience_;
+  if (code_ != nullptr && !shared_) {
+    const auto words =
+        guest_->memory().read_value<std::array<std::uint16_t, kMemoryWords>>(state_ + offsetof(State, memory));
+    if (words) code_->cache.share(*words);  // unreadable: a guest that is over has no forks
+    shared_ = true;
+  }
   return vm;
 }
 
@@ -120,6 +144,12 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
       call(Call::kConfigure, {config_flags(options), options.randomise ? 1U : 0U, options.randomise.value_or(0)}));
   input_head_ = 0;
   output_tail_ = 0;
+  if (code_ != nullptr) {
+    patience_ = options.engine == Engine::kXbyak ? kEagerPatience : kAutoPatience;
+    compile_first_ = options.engine == Engine::kXbyak;
+    lost_seen_ = 0;
+    WARMFORK_TRY(call(Call::kUseCode, {1, 0, patience_}));
+  }
   if (options.load_os) {
     WARMFORK_TRY(load(os_image(options.edition == 2 ? Edition::kSecond : Edition::kThird)));
     WARMFORK_TRY(call(Call::kCaptureVectors));
@@ -142,16 +172,59 @@ Status Lc3Vm::load(const Program& program) {
                   segment.end() - 1, kDeviceBase);
     }
   }
+  shared_ = false;
   return write_register(kRegisterPc, program.entry());
 }
 
 Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
   budget = std::min(budget, left_);
-  if (guest_->ready()) running_budget_ = budget;  // else the budget is that of the run that waits to be resumed
-  return check_run(call(Call::kRun, {budget}, options));
+  if (!guest_->ready() || stopped_between_) {
+    // Else the budget is that of the run that waits to be resumed.
+    return finish_run(call(Call::kRun, {budget}, options), options);
+  }
+  running_budget_ = budget;
+  running_executed_ = 0;
+  std::uint64_t version = 0;
+  if (std::exchange(compile_first_, false)) {
+    WARMFORK_TRY_ASSIGN(const auto pc, guest_->memory().read_value<std::uint16_t>(state_ + offsetof(State, pc)));
+    WARMFORK_TRY_ASSIGN(version, compile(pc));
+  }
+  return finish_run(call(Call::kRun, {budget, version}, options), options);
 }
 
-Result<RunResult> Lc3Vm::resume(CallOptions options) { return check_run(guest_->resume(options)); }
+Result<RunResult> Lc3Vm::resume(CallOptions options) {
+  if (std::exchange(stopped_between_, false)) {
+    return finish_run(call(Call::kRun, {running_budget_}, options), options);
+  }
+  return finish_run(guest_->resume(options), options);
+}
+
+Result<RunResult> Lc3Vm::finish_run(Result<std::uint64_t> stop, CallOptions options) {
+  const std::uint64_t begin = options.timeout_ns == 0 ? 0 : monotonic_ns();
+  while (true) {
+    WARMFORK_TRY_ASSIGN(RunResult result, check_run(stop));
+    if (result.stop != StopReason::kCompile) {
+      result.executed += running_executed_;
+      return result;
+    }
+    if (code_ == nullptr || result.executed == 0) {
+      return broken_protocol(fmt::format("a run wants to be compiled after {} instructions", result.executed));
+    }
+    running_executed_ += result.executed;
+    running_budget_ -= result.executed;
+    WARMFORK_TRY_ASSIGN(const std::uint64_t version, compile(result.pc));
+    CallOptions rest = options;
+    if (options.timeout_ns != 0) {
+      const std::uint64_t passed = monotonic_ns() - begin;
+      if (passed >= options.timeout_ns) {
+        stopped_between_ = true;
+        return fail(ErrorKind::kDeadline, "deadline of {} ns passed", options.timeout_ns);
+      }
+      rest.timeout_ns = options.timeout_ns - passed;
+    }
+    stop = call(Call::kRun, {running_budget_, version, patience_}, rest);
+  }
+}
 
 Result<RunResult> Lc3Vm::check_run(const Result<std::uint64_t>& stop) {
   if (!stop) return Failure(stop.error());
@@ -163,6 +236,23 @@ Result<RunResult> Lc3Vm::check_run(const Result<std::uint64_t>& stop) {
   }
   left_ -= result.executed;
   return result;
+}
+
+Result<std::uint64_t> Lc3Vm::compile(std::uint16_t pc) {
+  // Copies: what is compiled is what is compared with memory again by the machine itself (warmfork/lc3/code.hpp).
+  const auto words = std::make_unique<std::array<std::uint16_t, kMemoryWords>>();
+  AddressSpace& memory = guest_->memory();
+  WARMFORK_TRY(memory.read(state_ + offsetof(State, memory), std::as_writable_bytes(std::span(*words))));
+  WARMFORK_TRY_ASSIGN(const CodeUse use, memory.read_value<CodeUse>(state_ + offsetof(State, code_use)));
+  WARMFORK_TRY_ASSIGN(const auto lea_sets_cc, memory.read_value<std::uint32_t>(state_ + offsetof(State, lea_sets_cc)));
+  const std::vector<std::uint16_t> lost = jit::lost_since(use, std::exchange(lost_seen_, use.lost_count));
+  patience_ = jit::longer_patience(patience_);
+  const auto version = code_->cache.compile({.words = *words, .pc = pc, .lea_sets_cc = lea_sets_cc != 0, .lost = lost});
+  return version.value_or(0);  // a compiler that fails is counted, and leaves the machine to the interpreter
+}
+
+jit::CacheCounters Lc3Vm::code_counters() const {
+  return code_ == nullptr ? jit::CacheCounters{} : code_->cache.counters();
 }
 
 Result<std::vector<TraceRecord>> Lc3Vm::trace(std::uint64_t count) {
@@ -310,6 +400,7 @@ Status Lc3Vm::restore_state(std::span<const std::byte> state) {
   if (state.size() != sizeof(State))
     return fail(ErrorKind::kUsage, "state of {} bytes, it has {}", state.size(), sizeof(State));
   WARMFORK_TRY(guest_->memory().write(state_, state));
+  if (code_ != nullptr) WARMFORK_TRY(call(Call::kUseCode, {1, 0, patience_}));  // what it had may be gone
   // The host's cursors go back with the machine: what was drained or fed after the checkpoint never happened.
   std::memcpy(&input_head_, state.data() + offsetof(State, input) + offsetof(ByteRing<kInputCapacity>, head), 4);
   std::memcpy(&output_tail_, state.data() + offsetof(State, output) + offsetof(ByteRing<kOutputCapacity>, tail), 4);

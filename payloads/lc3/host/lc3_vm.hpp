@@ -10,6 +10,8 @@
 
 #include "base/result.hpp"
 #include "lc3/asm/program.hpp"
+#include "lc3/jit/code_cache.hpp"
+#include "machine/code_region.hpp"
 #include "machine/machine.hpp"
 #include "warmfork/lc3/protocol.hpp"
 
@@ -25,7 +27,15 @@ namespace warmfork::lc3 {
 
 enum class TrapMode : std::uint8_t { kNative, kOs };
 
+/// What executes LC-3 instructions. All give the same machine after the same number of them.
+enum class Engine : std::uint8_t {
+  kInterpreter,
+  kXbyak,  // compiles what is executed at once
+  kAuto,   // interprets, and compiles what goes on for long
+};
+
 struct Lc3Options {
+  Engine engine = Engine::kAuto;
   int edition = 3;                // 2 or 3
   bool strict_privilege = false;  // raise the textbook's access-control exceptions
   TrapMode traps = TrapMode::kNative;
@@ -112,6 +122,9 @@ class Lc3Vm {
   [[nodiscard]] Result<std::vector<std::byte>> save_state();
   [[nodiscard]] Status restore_state(std::span<const std::byte> state);
 
+  /// What has been compiled for this machine and its forks. All zero with the interpreter.
+  [[nodiscard]] jit::CacheCounters code_counters() const;
+
   [[nodiscard]] const StartTimes& start_times() const { return start_times_; }
 
   void cancel() { guest_->cancel(); }
@@ -121,10 +134,20 @@ class Lc3Vm {
 
  private:
   enum class Call : std::uint8_t;
+  /// The code of a master and all forks of it.
+  struct Code {
+    explicit Code(CodeRegion memory) : region(std::move(memory)), cache({region.bytes, region.begin.value}) {}
+    CodeRegion region;
+    jit::CodeCache cache;
+  };
   Lc3Vm() = default;
   [[nodiscard]] Result<std::uint64_t> call(Call which, std::initializer_list<std::uint64_t> arguments = {},
                                            CallOptions options = {});
+  /// Goes on with the run that was begun until it stops for a reason that is not the compilers'.
+  [[nodiscard]] Result<RunResult> finish_run(Result<std::uint64_t> stop, CallOptions options);
   [[nodiscard]] Result<RunResult> check_run(const Result<std::uint64_t>& stop);
+  /// Compiles for the machine, which has stopped. Returns the version's address, or 0: it has to be interpreted.
+  [[nodiscard]] Result<std::uint64_t> compile(std::uint16_t pc);
   /// Ends the guest: nothing it says can be believed any more.
   [[nodiscard]] Failure broken_protocol(const std::string& what);
   [[nodiscard]] Result<Gva> put_words(std::span<const std::uint16_t> words);
@@ -133,9 +156,16 @@ class Lc3Vm {
   Guest* guest_ = nullptr;
   StartTimes start_times_;
   std::array<Gva, 20> functions_{};
+  std::shared_ptr<Code> code_;   // none: the machine is interpreted
+  std::uint32_t patience_ = 0;   // see CodeUse
+  std::uint32_t lost_seen_ = 0;  // of CodeUse::lost_count
+  bool compile_first_ = false;   // before the next run
+  mutable bool shared_ = false;  // forks have been attached to the machine as it is
   Gva state_{};
   Gva instrumentation_{};
-  std::uint64_t running_budget_ = 0;        // of the run that was last begun
+  std::uint64_t running_budget_ = 0;        // of the run that was last begun, without what it has executed
+  std::uint64_t running_executed_ = 0;      // of it, before the piece that runs now
+  bool stopped_between_ = false;            // its deadline passed while the guest was waiting to be called again
   std::uint64_t left_ = ~std::uint64_t{0};  // instructions all further runs may execute
   std::uint32_t input_head_ = 0;            // the host's own cursors: the copies in guest memory are for the guest
   std::uint32_t output_tail_ = 0;

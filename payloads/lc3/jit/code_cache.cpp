@@ -85,4 +85,12 @@ CacheCounters CodeCache::counters() const {
   return counters_;
 }
 
+std::vector<std::uint16_t> lost_since(const CodeUse& use, std::uint32_t before) {
+  constexpr std::uint32_t kRing = sizeof CodeUse::lost / sizeof CodeUse::lost[0];
+  std::vector<std::uint16_t> lost;
+  const std::uint32_t count = std::min(use.lost_count - before, kRing);
+  for (std::uint32_t i = use.lost_count - count; i != use.lost_count; ++i) lost.push_back(use.lost[i % kRing]);
+  return lost;
+}
+
 }  // namespace warmfork::lc3::jit

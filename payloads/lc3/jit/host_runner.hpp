@@ -49,13 +49,4 @@ class HostRunner {
   CodeCache cache_;
 };
 
-/// How long to interpret before asking again: each request costs more than the one before had to gain.
-[[nodiscard]] constexpr std::uint32_t longer_patience(std::uint32_t patience) {
-  constexpr std::uint32_t kLongest = 1 << 22;
-  return patience < kLongest / 2 ? 2 * patience : kLongest;
-}
-
-/// The addresses in State::code_use::lost that came since it had lost `before`.
-[[nodiscard]] std::vector<std::uint16_t> lost_since(const CodeUse& use, std::uint32_t before);
-
 }  // namespace warmfork::lc3::jit
