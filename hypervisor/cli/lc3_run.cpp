@@ -52,7 +52,8 @@ void judge(Ending& outcome, const Lc3Places& places, std::uint16_t word, const L
     case RunEnd::kInterrupted: return say(128 + signals.signal(), "interrupted", fmt::format("interrupted {}", after));
     case RunEnd::kOutputClosed: return say(kOutputClosed, "output_closed", "");
     case RunEnd::kOutputFailed:
-      return say(kHostError, "output_failed", fmt::format("the output of the program: {}", std::strerror(sink.last_errno())));
+      return say(kHostError, "output_failed",
+                 fmt::format("the output of the program: {}", std::strerror(sink.last_errno())));
     case RunEnd::kOutputLimit:
       return say(kBudgetEnd, "output_limit",
                  fmt::format("more than {} bytes of output with --json, {}", kMaxJsonOutputBytes, after));
