@@ -277,19 +277,24 @@ void add_branches(CLI::App& study, Outcome& outcome) {
   verb->add_flag("--show", options->show, "Show on standard error what the program displays");
   verb->add_flag("--unconditional", options->study.unconditional, "Predict unconditional branches, too");
   verb->add_option("--bimodal-table", options->sizes.bimodal_counters, "Counters: a power of two up to 65536")
+      ->check(CLI::Range(std::uint64_t{1}, lc3::kMostTableEntries))
       ->type_name("N")
       ->capture_default_str();
   verb->add_option("--gshare-table", options->sizes.gshare_counters, "Counters: a power of two up to 65536")
+      ->check(CLI::Range(std::uint64_t{1}, lc3::kMostTableEntries))
       ->type_name("N")
       ->capture_default_str();
   verb->add_option("--gshare-history", options->sizes.gshare_history,
                    "Branches in its history: 0 to log2 of its counters")
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{16}))
       ->type_name("N")
       ->capture_default_str();
   verb->add_option("--perceptron-table", options->sizes.perceptrons, "Perceptrons: 1 to 65536")
+      ->check(CLI::Range(std::uint64_t{1}, lc3::kMostTableEntries))
       ->type_name("N")
       ->capture_default_str();
   verb->add_option("--perceptron-history", options->sizes.perceptron_history, "Branches in its history: 1 to 62")
+      ->check(CLI::Range(std::uint64_t{1}, lc3::kMostPerceptronHistory))
       ->type_name("N")
       ->capture_default_str();
   verb->add_option("--worst", options->worst, "How many of the branches that are guessed worst")
