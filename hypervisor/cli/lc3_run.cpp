@@ -11,6 +11,7 @@
 
 #include <cstring>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 namespace warmfork::cli {
@@ -77,6 +78,13 @@ void judge(Ending& outcome, const Lc3Places& places, std::uint16_t word, const L
                  fmt::format("the program waits for input, and there is no more, {}", after));
     default: return say(kFailure, lc3::stop_name(stop), fmt::format("{} {}", lc3::describe(stop), after));
   }
+}
+
+// Of what ended before there was a machine to tell about.
+void print_short_json(const Ending& ending) {
+  const nlohmann::ordered_json json{
+      {"stop", ending.stop}, {"exit_code", ending.code}, {"message", json_text(ending.message).text}};
+  fmt::print("{}\n", json.dump(2));
 }
 
 // An error of a guest that has ended, with its report.
@@ -193,6 +201,22 @@ Result<Ending> conclude(lc3::Lc3Vm& vm, const ConsoleRun& run, const Lc3RunPlan&
   }
   judge(outcome, places, word, plan, signals, sink);
   return outcome;
+}
+
+void report_unread(const Ending& ending, bool json) {
+  if (json) print_short_json(ending);
+  print_message("{} {}\n", error_prefix(), ending.message);
+}
+
+int report_run_error(const Error& error, bool json) {
+  if (json) {
+    Ending ending;
+    ending.code = exit_code(error.kind);
+    ending.stop = "error";
+    ending.message = error.message;
+    print_short_json(ending);
+  }
+  return report(error);
 }
 
 }  // namespace warmfork::cli

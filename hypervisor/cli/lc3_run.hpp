@@ -68,4 +68,9 @@ struct Ending {
                                       const Lc3Places& places, const SignalWatch& signals, const OutputSink& sink,
                                       bool with_registers);
 
+/// Tells of an input that was not read, see open_input(): on standard error, and as a JSON object if asked for.
+void report_unread(const Ending& ending, bool json);
+/// As report(), with a JSON object on standard output if asked for.
+int report_run_error(const Error& error, bool json);
+
 }  // namespace warmfork::cli

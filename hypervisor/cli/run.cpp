@@ -56,13 +56,6 @@ void print_json(const Ending& outcome, const OutputSink& sink, const Lc3RunPlan&
   fmt::print("{}\n", json.dump(2));
 }
 
-// Of what ended before there was a machine to tell about.
-void print_short_json(const Ending& ending) {
-  const nlohmann::ordered_json json{
-      {"stop", ending.stop}, {"exit_code", ending.code}, {"message", json_text(ending.message).text}};
-  fmt::print("{}\n", json.dump(2));
-}
-
 void print_statistics(const Ending& outcome, const Lc3Statistics& statistics, const Lc3Places& places,
                       const lc3::StartTimes& start, std::uint64_t load_ns) {
   print_message(
@@ -82,8 +75,7 @@ Result<int> run_checked(const Options& options) {
   Ending unread;
   WARMFORK_TRY_ASSIGN(std::optional<InputSource> input, open_input(options, plan, *signals, unread));
   if (!input) {
-    if (options.json) print_short_json(unread);
-    print_message("{} {}\n", error_prefix(), unread.message);
+    report_unread(unread, options.json);
     return unread.code;
   }
   OutputSink sink = options.json ? OutputSink::memory(kMaxJsonOutputBytes) : OutputSink::descriptor(STDOUT_FILENO);
@@ -118,15 +110,7 @@ Result<int> run_checked(const Options& options) {
 
 int run(const Options& options) {
   const auto code = run_checked(options);
-  if (code) return *code;
-  if (options.json) {
-    Ending ending;
-    ending.code = exit_code(code.error().kind);
-    ending.stop = "error";
-    ending.message = code.error().message;
-    print_short_json(ending);
-  }
-  return report(code.error());
+  return code ? *code : report_run_error(code.error(), options.json);
 }
 
 }  // namespace

@@ -174,13 +174,6 @@ void print_json(const Ending& ending, const lc3::StudyResult& result, const Opti
   fmt::print("{}\n", json.dump(2));
 }
 
-// Of what ended before there was a machine to tell about.
-void print_short_json(const Ending& ending) {
-  const nlohmann::ordered_json json{
-      {"stop", ending.stop}, {"exit_code", ending.code}, {"message", json_text(ending.message).text}};
-  fmt::print("{}\n", json.dump(2));
-}
-
 Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(const Lc3RunPlan plan, make_plan(options));
   WARMFORK_TRY_ASSIGN(auto predictors, lc3::make_predictors(options.sizes));
@@ -190,8 +183,7 @@ Result<int> run_checked(const Options& options) {
   Ending unread;
   WARMFORK_TRY_ASSIGN(std::optional<InputSource> input, open_input(options, plan, *signals, unread));
   if (!input) {
-    if (options.json) print_short_json(unread);
-    print_message("{} {}\n", error_prefix(), unread.message);
+    report_unread(unread, options.json);
     return unread.code;
   }
   UniqueFd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));
@@ -233,15 +225,7 @@ Result<int> run_checked(const Options& options) {
 
 int run(const Options& options) {
   const auto code = run_checked(options);
-  if (code) return *code;
-  if (options.json) {
-    Ending ending;
-    ending.code = exit_code(code.error().kind);
-    ending.stop = "error";
-    ending.message = code.error().message;
-    print_short_json(ending);
-  }
-  return report(code.error());
+  return code ? *code : report_run_error(code.error(), options.json);
 }
 
 void add_branches(CLI::App& study, Outcome& outcome) {

@@ -28,13 +28,13 @@ std::string guesses(Predictor& predictor, std::string_view outcomes, std::uint16
   return text;
 }
 
-TEST(Predictor, StaticOnesNeverLearn) {
+TEST(StudyPredictor, StaticOnesNeverLearn) {
   EXPECT_EQ(guesses(*make_always_taken(), "NNNTN"), "TTTTT");
   EXPECT_EQ(guesses(*make_not_taken(), "TTTNT"), "NNNNN");
   EXPECT_EQ(guesses(*make_btfn(), "TTT"), "NNN");  // x3010 is forward
 }
 
-TEST(Predictor, BtfnGoesByTheOffset) {
+TEST(StudyPredictor, BtfnGoesByTheOffset) {
   const auto btfn = make_btfn();
   EXPECT_TRUE(btfn->predict(0x3005, 0x3000));
   EXPECT_TRUE(btfn->predict(0x3005, 0x3005)) << "a branch to itself";
@@ -43,17 +43,17 @@ TEST(Predictor, BtfnGoesByTheOffset) {
   EXPECT_TRUE(btfn->predict(0x0003, 0xFFF0)) << "backward over its beginning";
 }
 
-TEST(Predictor, BimodalMissesTheEndOfALoopAndNotItsNextBeginning) {
+TEST(StudyPredictor, BimodalMissesTheEndOfALoopAndNotItsNextBeginning) {
   // Counter before each: 2 3 3 3 | 2 3 3 3 | 2 …
   EXPECT_EQ(guesses(*made(make_bimodal(16)), "TTTNTTTNTTTN"), "TTTTTTTTTTTT");
 }
 
-TEST(Predictor, BimodalNeedsTwoToChangeItsMindAndSaturates) {
+TEST(StudyPredictor, BimodalNeedsTwoToChangeItsMindAndSaturates) {
   // Counter before each: 2 1 0 0 0 1 2 3 3 3 2 1
   EXPECT_EQ(guesses(*made(make_bimodal(16)), "NNNNTTTTTNNT"), "TNNNNNTTTTTN");
 }
 
-TEST(Predictor, BimodalCountersBelongToAddressesModuloTheTable) {
+TEST(StudyPredictor, BimodalCountersBelongToAddressesModuloTheTable) {
   const auto bimodal = made(make_bimodal(4));
   guesses(*bimodal, "NN", 0x3001);
   EXPECT_FALSE(bimodal->predict(0x3001, 0));
@@ -61,21 +61,21 @@ TEST(Predictor, BimodalCountersBelongToAddressesModuloTheTable) {
   EXPECT_TRUE(bimodal->predict(0x3002, 0)) << "another one";
 }
 
-TEST(Predictor, GshareLearnsAnAlternatingPatternExactly) {
+TEST(StudyPredictor, GshareLearnsAnAlternatingPatternExactly) {
   // By history: 00 and 10 were followed by T, 01 by N. Counters begin weakly taken, so the first N alone is missed.
   EXPECT_EQ(guesses(*made(make_gshare(4, 2)), "TNTNTNTNTN", 0), "TTTNTNTNTN");
   // Two-bit counters alone sit between 2 and 3 and never learn it.
   EXPECT_EQ(guesses(*made(make_bimodal(4)), "TNTNTNTNTN", 0), "TTTTTTTTTT");
 }
 
-TEST(Predictor, GshareLearnsALoopThatItsHistoryCovers) {
+TEST(StudyPredictor, GshareLearnsALoopThatItsHistoryCovers) {
   // TTTN with three branches of history: each N is behind TTT, and TTT is always followed by it.
   const auto gshare = made(make_gshare(8, 3));
   guesses(*gshare, "TTTNTTTNTTTN");
   EXPECT_EQ(guesses(*gshare, "TTTNTTTNTTTN"), "TTTNTTTNTTTN");
 }
 
-TEST(Predictor, GshareHistoryMeetsTheUpperBitsOfTheIndex) {
+TEST(StudyPredictor, GshareHistoryMeetsTheUpperBitsOfTheIndex) {
   const auto gshare = made(make_gshare(16, 1));
   guesses(*gshare, "NN", 0);  // the history is 0 and stays so: counter 0 goes to 0
   EXPECT_FALSE(gshare->predict(0, 0));
@@ -85,7 +85,7 @@ TEST(Predictor, GshareHistoryMeetsTheUpperBitsOfTheIndex) {
   EXPECT_TRUE(gshare->predict(0, 0));
 }
 
-TEST(Predictor, GshareWithoutHistoryIsBimodal) {
+TEST(StudyPredictor, GshareWithoutHistoryIsBimodal) {
   Random random;
   const auto gshare = made(make_gshare(64, 0)), bimodal = made(make_bimodal(64));
   for (int i = 0; i < 10'000; ++i) {
@@ -97,13 +97,13 @@ TEST(Predictor, GshareWithoutHistoryIsBimodal) {
   }
 }
 
-TEST(Predictor, PerceptronByHand) {
+TEST(StudyPredictor, PerceptronByHand) {
   // One weight beside the bias, all zero; history -1 at first. Bias, weight -> output:
   //   0, 0 -> 0 T | 1, -1 -> 0 T (wrong) | 0, -2 -> 2 T | 1, -3 -> -2 N | 0, -4 -> 4 T | …
   EXPECT_EQ(guesses(*made(make_perceptron(1, 1)), "TNTNTNTNTN"), "TTTNTNTNTN");
 }
 
-TEST(Predictor, PerceptronStopsLearningBeyondItsThreshold) {
+TEST(StudyPredictor, PerceptronStopsLearningBeyondItsThreshold) {
   // History 1: threshold 15. T for ever ends with bias 9, weight 7: 16. Then N by N, with history 1, 0, 0, 0:
   // 9, 7 -> 16 | 8, 6 -> 2 | 7, 7 -> 0 | 6, 8 -> -2, and not taken from then on.
   const auto perceptron = made(make_perceptron(1, 1));
@@ -111,7 +111,7 @@ TEST(Predictor, PerceptronStopsLearningBeyondItsThreshold) {
   EXPECT_EQ(guesses(*perceptron, "NNNNN"), "TTTNN");
 }
 
-TEST(Predictor, PerceptronWeightsSaturate) {
+TEST(StudyPredictor, PerceptronWeightsSaturate) {
   // History 62: threshold 133, which the one weight that means something cannot reach. It must not turn over.
   Random random;
   const auto perceptron = made(make_perceptron(2, 62));
@@ -140,7 +140,7 @@ int misses_of_third(Predictor& predictor, Random& random, int warm, int rounds, 
   return misses;
 }
 
-TEST(Predictor, PerceptronLearnsWhatALineSeparates) {
+TEST(StudyPredictor, PerceptronLearnsWhatALineSeparates) {
   Random random;
   for (const std::uint64_t history : {2U, 8U}) {
     EXPECT_EQ(misses_of_third(*made(make_perceptron(4, history)), random, 1000, 4000, std::logical_and()), 0);
@@ -150,7 +150,7 @@ TEST(Predictor, PerceptronLearnsWhatALineSeparates) {
   }
 }
 
-TEST(Predictor, PerceptronCannotLearnXorAndGshareCan) {
+TEST(StudyPredictor, PerceptronCannotLearnXorAndGshareCan) {
   Random random;
   // A line is wrong for one of the four cases at least, whatever its weights are: 1,000 misses expected at the least.
   EXPECT_GT(misses_of_third(*made(make_perceptron(4, 2)), random, 0, 4000, std::not_equal_to<bool>()), 800);
@@ -158,7 +158,7 @@ TEST(Predictor, PerceptronCannotLearnXorAndGshareCan) {
   EXPECT_LE(misses_of_third(*made(make_gshare(16, 2)), random, 0, 4000, std::not_equal_to<bool>()), 2);
 }
 
-TEST(Predictor, StorageIsWhatHardwareWouldNeed) {
+TEST(StudyPredictor, StorageIsWhatHardwareWouldNeed) {
   EXPECT_EQ(make_always_taken()->storage_bits() + make_not_taken()->storage_bits() + make_btfn()->storage_bits(), 0U);
   EXPECT_EQ(made(make_bimodal(1024))->storage_bits(), 2048U);
   EXPECT_EQ(made(make_gshare(1024, 10))->storage_bits(), 2058U);
@@ -167,7 +167,7 @@ TEST(Predictor, StorageIsWhatHardwareWouldNeed) {
   EXPECT_EQ(made(make_perceptron(1, 62))->storage_bits(), 63U * 8 + 62);
 }
 
-TEST(Predictor, SizesOutOfRangeAreErrorsThatNameTheLimit) {
+TEST(StudyPredictor, SizesOutOfRangeAreErrorsThatNameTheLimit) {
   const auto error = [](const auto& result) { return result ? std::string("no error") : result.error().message; };
   for (const std::uint64_t counters : {0ULL, 3ULL, 1000ULL, 131'072ULL, ~0ULL}) {
     EXPECT_THAT(error(make_bimodal(counters)), HasSubstr("a power of two from 1 to 65536"));
@@ -190,7 +190,7 @@ TEST(Predictor, SizesOutOfRangeAreErrorsThatNameTheLimit) {
   EXPECT_TRUE(make_gshare(65'536, 16));
 }
 
-TEST(Predictor, CopiesLearnOnTheirOwn) {
+TEST(StudyPredictor, CopiesLearnOnTheirOwn) {
   const auto bimodal = made(make_bimodal(1));
   guesses(*bimodal, "N");
   const auto copy = bimodal->clone();
@@ -200,7 +200,7 @@ TEST(Predictor, CopiesLearnOnTheirOwn) {
   EXPECT_FALSE(bimodal->predict(0, 0));
 }
 
-TEST(Predictor, ReplayIsPredictAndUpdateForEachBranch) {
+TEST(StudyPredictor, ReplayIsPredictAndUpdateForEachBranch) {
   Random random;
   auto all = make_predictors({.bimodal_counters = 8, .gshare_counters = 32, .gshare_history = 3, .perceptrons = 3});
   ASSERT_TRUE(all);
@@ -226,7 +226,7 @@ TEST(Predictor, ReplayIsPredictAndUpdateForEachBranch) {
   }
 }
 
-TEST(Predictor, NamesAreInTheOrderOfThePredictors) {
+TEST(StudyPredictor, NamesAreInTheOrderOfThePredictors) {
   const auto all = make_predictors({});
   ASSERT_TRUE(all);
   std::vector<std::string_view> names;

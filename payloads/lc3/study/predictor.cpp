@@ -27,6 +27,10 @@ class PredictorOf : public Predictor {
     return count;
   }
   std::unique_ptr<Predictor> clone() const final { return std::make_unique<Self>(static_cast<const Self&>(*this)); }
+
+ private:
+  PredictorOf() = default;
+  friend Self;
 };
 
 template <bool Taken>
@@ -121,7 +125,7 @@ class Perceptron final : public PredictorOf<Perceptron> {
   void update(std::uint16_t pc, bool taken) override {
     const int value = output(pc);
     if ((value >= 0) != taken || std::abs(value) <= threshold_) {
-      std::int8_t* const weights = &weights_[first_weight(pc)];
+      std::int16_t* const weights = &weights_[first_weight(pc)];
       adjust(weights[0], taken);
       for (std::uint64_t i = 0; i < length_; ++i) adjust(weights[i + 1], ((history_ >> i) & 1) == (taken ? 1U : 0U));
     }
@@ -129,28 +133,31 @@ class Perceptron final : public PredictorOf<Perceptron> {
   }
   std::string_view name() const override { return kPerceptron; }
   std::vector<Parameter> parameters() const override { return {{"perceptrons", count_}, {"history", length_}}; }
-  std::uint64_t storage_bits() const override { return 8 * weights_.size() + length_; }
+  std::uint64_t storage_bits() const override { return kWeightBits * weights_.size() + length_; }
 
  private:
+  static constexpr unsigned kWeightBits = 8;
+  static constexpr int kMostWeight = 127, kLeastWeight = -128;
+
   [[nodiscard]] std::size_t first_weight(std::uint16_t pc) const { return (pc % count_) * (length_ + 1); }
 
   // The bias, and each weight with the sign of its branch: taken +, not taken -.
   [[nodiscard]] int output(std::uint16_t pc) const {
-    const std::int8_t* const weights = &weights_[first_weight(pc)];
+    const std::int16_t* const weights = &weights_[first_weight(pc)];
     int sum = weights[0];
     for (std::uint64_t i = 0; i < length_; ++i) {
       sum += ((history_ >> i) & 1) != 0 ? weights[i + 1] : -weights[i + 1];
     }
     return sum;
   }
-  static void adjust(std::int8_t& weight, bool up) {
-    weight = static_cast<std::int8_t>(std::clamp<int>(weight + (up ? 1 : -1), INT8_MIN, INT8_MAX));
+  static void adjust(std::int16_t& weight, bool up) {
+    weight = static_cast<std::int16_t>(std::clamp(weight + (up ? 1 : -1), kLeastWeight, kMostWeight));
   }
 
   std::uint64_t count_;
   std::uint64_t length_;
   int threshold_;
-  std::vector<std::int8_t> weights_;
+  std::vector<std::int16_t> weights_;
   std::uint64_t history_ = 0;  // the last branch in bit 0; bits beyond the length are not looked at
 };
 

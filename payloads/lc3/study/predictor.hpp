@@ -9,9 +9,9 @@
 //   perceptron                a table of linear threshold units over the directions of the last branches
 //                             D. A. Jiménez and C. Lin, Dynamic Branch Prediction with Perceptrons, HPCA 2001
 //
-// All are as their papers have them, and deterministic: the same branches give the same guesses on every machine.
-// Tables have no tags, so branches whose addresses fall together share an entry. History is global and is written at
-// update(). A predictor is one object without locks: one thread at a time.
+// What the papers leave open is decided in payloads/lc3/README.md. All are deterministic: the same branches give the
+// same guesses on every machine. Tables have no tags, so branches whose addresses fall together share an entry. History
+// is global and is written at update(). A predictor is one object without locks: one thread at a time.
 #pragma once
 
 #include "base/result.hpp"
@@ -76,7 +76,7 @@ inline constexpr std::uint64_t kMostPerceptronHistory = 62;
 
 // Errors (kUsage) name the predictor, the value and its limits.
 
-/// `counters`: a power of two. They begin weakly taken, as Smith's do.
+/// `counters`: a power of two. They begin weakly taken.
 [[nodiscard]] Result<std::unique_ptr<Predictor>> make_bimodal(std::uint64_t counters);
 /// `counters`: a power of two; `history`: 0 … log2(counters). A history shorter than the index meets its upper bits.
 [[nodiscard]] Result<std::unique_ptr<Predictor>> make_gshare(std::uint64_t counters, std::uint64_t history);
