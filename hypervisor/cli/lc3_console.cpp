@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <utility>
 
 namespace warmfork::cli {
 namespace {
@@ -124,11 +125,12 @@ WriteEnd OutputSink::write(std::string_view bytes, std::uint64_t deadline_ns, co
   return WriteEnd::kWritten;
 }
 
-Lc3Console::Lc3Console(lc3::Lc3Vm& vm, InputSource& input, OutputSink& output, SignalWatch& signals)
+Lc3Console::Lc3Console(lc3::Lc3Vm& vm, InputSource& input, OutputSink& output, SignalWatch& signals, SliceRunner runner)
     : vm_(vm),
       input_(input),
       output_(output),
       signals_(signals),
+      runner_(std::move(runner)),
       slice_ns_(input.is_terminal() || output.is_terminal() ? kInteractiveSliceNs : kBatchSliceNs) {}
 
 Result<bool> Lc3Console::feed() {
@@ -196,7 +198,7 @@ Result<ConsoleRun> Lc3Console::run(std::uint64_t budget, std::uint64_t deadline_
     }
     const std::uint64_t slice = std::min(next_slice(), budget - run.executed);
     const std::uint64_t begin = now_ns();
-    WARMFORK_TRY_ASSIGN(run.last, vm_.run(slice));
+    WARMFORK_TRY_ASSIGN(run.last, runner_ ? runner_(slice) : vm_.run(slice));
     const std::uint64_t took = now_ns() - begin;
     run.executed += run.last.executed;
     run.guest_ns += took;

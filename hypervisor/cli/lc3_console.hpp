@@ -14,6 +14,7 @@
 #include "terminal.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -98,10 +99,13 @@ struct ConsoleRun {
   std::uint64_t guest_ns = 0;  // time in the guest, without waiting
 };
 
+/// Runs the machine for up to `budget` instructions (fewer is fine, the console goes on), as Lc3Vm::run() does.
+using SliceRunner = std::function<Result<lc3::RunResult>(std::uint64_t budget)>;
+
 class Lc3Console {
  public:
-  /// All must outlive the console.
-  Lc3Console(lc3::Lc3Vm& vm, InputSource& input, OutputSink& output, SignalWatch& signals);
+  /// All must outlive the console. `runner`: what takes the place of Lc3Vm::run().
+  Lc3Console(lc3::Lc3Vm& vm, InputSource& input, OutputSink& output, SignalWatch& signals, SliceRunner runner = {});
 
   /// Runs until the machine stops for good (halted, budget, unhandled …, break- or watchpoint, input used up), or one
   /// of the other ends. Exactly `budget` instructions at most. Errors: the guest broke, or the host did.
@@ -119,6 +123,7 @@ class Lc3Console {
   InputSource& input_;
   OutputSink& output_;
   SignalWatch& signals_;
+  SliceRunner runner_;
   std::string buffer_;
   double instructions_per_ns_ = 0.05;  // a careful first guess
   double slice_ns_;

@@ -21,5 +21,6 @@ void add_exec(CLI::App& app, Outcome& outcome);
 void add_run(CLI::App& app, Outcome& outcome);
 void add_verify_reset(CLI::App& app, Outcome& outcome);
 void add_snapshot(CLI::App& app, Outcome& outcome);
+void add_study(CLI::App& app, Outcome& outcome);
 
 }  // namespace warmfork::cli

@@ -60,6 +60,38 @@ TEST_F(BadInputTest, Options) {
   expect({}, 2, "subcommand");
 }
 
+TEST_F(BadInputTest, StudyOptions) {
+  const std::string program = file("halt.asm", kHalt);
+  const auto study = [&](const std::string& option, const std::string& value, const std::string& message) {
+    SCOPED_TRACE(option + " " + value);
+    expect({"study", "branches", option, value, program}, 2, message);
+  };
+  for (const std::string option : {"--bimodal-table", "--gshare-table", "--gshare-history", "--perceptron-table",
+                                   "--perceptron-history", "--worst", "--repeats"}) {
+    study(option, "x", option);
+    study(option, "-1", option);
+    study(option, "99999999999999999999999", option);
+  }
+  study("--bimodal-table", "0", "--bimodal-table: Value 0 not in range 1 to 65536");
+  study("--bimodal-table", "1000", "bimodal: a table of 1000 counters: it has to be a power of two from 1 to 65536");
+  study("--gshare-table", "131072", "--gshare-table: Value 131072 not in range 1 to 65536");
+  study("--gshare-table", "5", "gshare: a table of 5 counters");
+  study("--gshare-history", "17", "--gshare-history: Value 17 not in range 0 to 16");
+  study("--gshare-history", "11", "gshare: a history of 11 branches: the index of 1024 counters has room for 10");
+  study("--perceptron-table", "65537", "--perceptron-table: Value 65537 not in range 1 to 65536");
+  study("--perceptron-history", "0", "--perceptron-history: Value 0 not in range 1 to 62");
+  study("--perceptron-history", "63", "--perceptron-history: Value 63 not in range 1 to 62");
+  study("--repeats", "0", "--repeats");
+  study("--worst", "65537", "--worst");
+  study("--by", "oracle", "--by");
+  study("--budget", "x", "\"x\"");
+  study("--frobnicate", "1", "--frobnicate");
+  expect({"study"}, 2, "subcommand");
+  expect({"study", "branches"}, 2, "file");
+  expect({"study", "branches", path("missing.asm")}, 3, "missing.asm: No such file or directory");
+  expect({"study", "branches", "--input", path("missing"), program}, 3, "missing: No such file");
+}
+
 TEST_F(BadInputTest, MessagesThatNobodyCanReadLeaveTheExitCode) {
   const std::string bad = file("bad.asm", ".ORIG x3000\nADD R0\n.END\n");
   const std::string binary = WARMFORK_BINARY;
@@ -83,7 +115,8 @@ TEST_F(BadInputTest, HelpThatCannotBeWrittenIsAnError) {
 TEST_F(BadInputTest, WithoutKvmEveryVerbThatNeedsItSaysSo) {
   const std::string program = file("halt.asm", kHalt);
   const std::string none = path("no-kvm");
-  for (const Arguments& verb : {Arguments{"run", program}, Arguments{"demo"}, Arguments{"doctor"}}) {
+  for (const Arguments& verb :
+       {Arguments{"run", program}, Arguments{"demo"}, Arguments{"doctor"}, Arguments{"study", "branches", program}}) {
     Arguments arguments{"--kvm", none};
     arguments.insert(arguments.end(), verb.begin(), verb.end());
     const Ended ended = run_cli(arguments);
@@ -101,6 +134,11 @@ TEST_F(BadInputTest, HelpTeachesAndSucceeds) {
     const Ended help = run_cli({verb, "--help"});
     EXPECT_EQ(help.code, 0);
     if (std::string(verb) != "demo") EXPECT_THAT(help.out, HasSubstr(std::string("  warmfork ") + verb));
+  }
+  const Ended study = run_cli({"study", "branches", "--help"});
+  EXPECT_EQ(study.code, 0);
+  for (const char* text : {"  warmfork study branches", "perceptron", "ns_per_branch", "Exit codes"}) {
+    EXPECT_THAT(study.out, HasSubstr(text));
   }
   EXPECT_THAT(run_cli({"--help"}).out, HasSubstr("Exit codes"));
   EXPECT_THAT(run_cli({"run", "--help"}).out, HasSubstr("8 waits for input"));

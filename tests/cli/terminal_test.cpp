@@ -130,6 +130,23 @@ TEST_F(TerminalTest, CtrlCEndsAWaitingAndARunningProgramAndRestoresTheTerminal) 
   }
 }
 
+TEST_F(TerminalTest, ALongStudyShowsHowFarItIsAndCtrlCPrintsWhatThereIs) {
+  const std::string program = file("endless.asm", ".ORIG x3000\nLOOP ADD R0, R0, #1\nBRnzp LOOP\n.END\n");
+  TerminalSession session({"study", "branches", "--budget", "100G", program});
+  ASSERT_TRUE(session.wait_for(" of at most 100000000000 instructions")) << session.shown();
+  session.type("\x03");
+  const std::optional<int> status = session.wait_for_event();
+  ASSERT_TRUE(status);
+  EXPECT_EQ(WEXITSTATUS(*status), 130);
+  ASSERT_TRUE(session.wait_for(" unconditional (not predicted)"));
+  const std::string shown = session.shown().substr(0, session.shown().find(" instructions, 0 conditional"));
+  const std::size_t last = shown.find_last_not_of("0123456789");
+  ASSERT_NE(last, std::string::npos);
+  EXPECT_THAT(shown.substr(0, last + 1), ::testing::EndsWith(" instructions\r\x1B[K"))
+      << "the line of progress is gone";
+  EXPECT_TRUE(session.is_restored());
+}
+
 TEST_F(TerminalTest, EveryEndingSignalRestoresTheTerminal) {
   for (const int signal : {SIGTERM, SIGHUP}) {
     TerminalSession session({"run", file("waiter.asm", kWaiter)});
