@@ -109,6 +109,11 @@ void add_lc3_run_options(CLI::App& verb, Lc3RunOptions& options, const std::stri
   verb.add_option("--traps", options.traps, "Serve x20 to x25 natively (fast), or by the OS's LC-3 code")
       ->check(CLI::IsMember({"native", "os"}))
       ->capture_default_str();
+  verb.add_option("--engine", options.engine,
+                  "interp: interpret. xbyak: compile what is executed at once. auto: compile what goes on for long.\n"
+                  "All give the same results after the same number of instructions")
+      ->check(CLI::IsMember(lc3::kEngineNames))
+      ->capture_default_str();
   verb.add_flag("--no-os", options.no_os, "Do not load the OS below x3000: the program brings its own");
   verb.add_option("--start", options.start, "Mode at the start")
       ->check(CLI::IsMember({"user", "supervisor"}))
@@ -131,6 +136,7 @@ void add_lc3_run_options(CLI::App& verb, Lc3RunOptions& options, const std::stri
 Result<Lc3RunPlan> make_plan(const Lc3RunOptions& options) {
   Lc3RunPlan plan;
   plan.machine.edition = options.edition;
+  plan.machine.engine = *lc3::engine_named(options.engine);
   plan.machine.strict_privilege = options.privilege == "strict";
   plan.machine.traps = options.traps == "os" ? lc3::TrapMode::kOs : lc3::TrapMode::kNative;
   plan.machine.load_os = !options.no_os;

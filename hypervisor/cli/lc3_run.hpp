@@ -18,6 +18,7 @@ struct Lc3RunOptions {
   std::vector<std::string> files;
   int edition = 3;
   std::string privilege = "relaxed";
+  std::string engine = "auto";
   std::string traps = "native";
   std::string start = "user";
   bool no_os = false;

@@ -68,6 +68,12 @@ std::uint32_t config_flags(const Lc3Options& options) {
 
 }  // namespace
 
+std::optional<Engine> engine_named(std::string_view name) {
+  const auto found = std::ranges::find(kEngineNames, name);
+  if (found == kEngineNames.end()) return std::nullopt;
+  return static_cast<Engine>(found - kEngineNames.begin());
+}
+
 Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Options& options) {
   return create(kvm, options, std::as_bytes(std::span(warmfork_lc3_guest_begin, warmfork_lc3_guest_end)));
 }
@@ -145,6 +151,7 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
   input_head_ = 0;
   output_tail_ = 0;
   if (code_ != nullptr) {
+    code_->cache.clear();
     patience_ = options.engine == Engine::kXbyak ? kEagerPatience : kAutoPatience;
     compile_first_ = options.engine == Engine::kXbyak;
     lost_seen_ = 0;

@@ -21,6 +21,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace warmfork::lc3 {
@@ -33,6 +34,10 @@ enum class Engine : std::uint8_t {
   kXbyak,  // compiles what is executed at once
   kAuto,   // interprets, and compiles what goes on for long
 };
+
+/// By the order of Engine; stable words for machines.
+inline constexpr std::array kEngineNames = {"interp", "xbyak", "auto"};
+[[nodiscard]] std::optional<Engine> engine_named(std::string_view name);
 
 struct Lc3Options {
   Engine engine = Engine::kAuto;

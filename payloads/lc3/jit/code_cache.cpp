@@ -75,6 +75,16 @@ std::span<std::byte> CodeCache::allocate(std::size_t bytes) {
   return place;
 }
 
+void CodeCache::clear() {
+  const std::lock_guard lock(mutex_);
+  if (shared_words_) return;
+  roots_.clear();
+  is_root_.reset();
+  left_out_.reset();
+  std::ranges::fill(losses_, std::uint8_t{0});
+  used_ = 0;
+}
+
 void CodeCache::share(std::span<const std::uint16_t, kMemoryWords> words) {
   const std::lock_guard lock(mutex_);
   shared_words_.emplace(words.begin(), words.end());

@@ -58,6 +58,9 @@ class CodeCache {
   /// Makes a version for it. Returns its address, or 0: it has to be interpreted. Errors: of a compiler.
   [[nodiscard]] Result<std::uint64_t> compile(const Request& request);
 
+  /// Forgets what it has learned and compiled, for a machine that begins another program. Nothing if it is shared.
+  void clear();
+
   /// From now on other machines execute what is here: nothing is overwritten any more, and code is made only of words
   /// that are as in `words`, those of the master that they were forked from.
   void share(std::span<const std::uint16_t, kMemoryWords> words);
