@@ -1,6 +1,5 @@
 // The LC-3 suite: every kernel on every engine in the guest, beside the same interpreter in this process, a plain C
 // switch interpreter, and the same algorithm in C++. Results are checked against each other before anything is timed.
-#include "base/histogram.hpp"
 #include "base/mapping.hpp"
 #include "base/tsc_clock.hpp"
 #include "bench/suites.hpp"
@@ -293,27 +292,20 @@ Result<Figure> compile_cost(const SuiteOptions& options, std::uint32_t instructi
   return figure;
 }
 
-// How long 1,000 instructions take, call by call, less what the call itself takes.
+// How long 1,000 instructions take, run by run, timed in the guest.
 Result<Figure> instruction_latency(const SuiteOptions& options, const GuestEngine& guest) {
-  constexpr std::uint64_t kQuantum = 1000;
-  const std::uint64_t calls = options.samples(20'000, 100);
-  Histogram empty, histogram;
-  for (std::uint64_t i = 0; i < calls / 10 + 10; ++i) {
-    const std::uint64_t begin = tsc_now();
-    WARMFORK_TRY(guest.vm->run(0));
-    empty.record(tsc_now_ordered() - begin);
-  }
-  const double call_ns = tsc_to_ns(static_cast<std::uint64_t>(empty.quantile(0.5)));
+  constexpr std::uint64_t kQuantum = 1000, kRunsPerCall = 10'000;
   std::vector<double> ns;
-  for (std::uint64_t i = 0; i < calls; ++i) {
-    const std::uint64_t begin = tsc_now();
-    WARMFORK_TRY_ASSIGN(const lc3::RunResult result, guest.vm->run(kQuantum));
-    const double took = tsc_to_ns(tsc_now_ordered() - begin);
-    if (result.stop != lc3::StopReason::kBudget) break;
-    ns.push_back(std::max(took - call_ns, 0.0) / kQuantum);
+  for (std::uint64_t call = 0; call < options.samples(20, 1); ++call) {
+    WARMFORK_TRY_ASSIGN(const std::vector<std::uint64_t> ticks, guest.vm->time_runs(kQuantum, kRunsPerCall));
+    for (const std::uint64_t run : ticks) ns.push_back(tsc_to_ns(run) / kQuantum);
+    if (ticks.size() < kRunsPerCall) break;
   }
+  if (ns.empty()) return fail(ErrorKind::kGuestFault, "no run of {} instructions could be timed", kQuantum);
+  double sum = 0;
+  for (const double value : ns) sum += value;
   Figure figure = from_values(fmt::format("lc3/instr_latency/{}", guest.name), "ns/instr", ns);
-  figure.counters["call_ns"] = call_ns;
+  figure.counters["mean"] = sum / static_cast<double>(ns.size());
   return figure;
 }
 

@@ -57,6 +57,7 @@ std::uint64_t lc3_load() { return answer(1); }
 std::uint64_t lc3_capture_vectors() { return answer(0); }
 std::uint64_t lc3_start() { return answer(0); }
 std::uint64_t lc3_run() { return answer(1); }
+std::uint64_t lc3_time_runs(std::uint64_t, std::uint64_t count) { return answer(count); }
 std::uint64_t lc3_trace(std::uint64_t count) { return answer(count); }
 std::uint64_t lc3_read_register() { return answer(0); }
 std::uint64_t lc3_write_register() { return answer(0); }
@@ -74,6 +75,7 @@ WARMFORK_REGISTER_VMCALL(lc3_load);
 WARMFORK_REGISTER_VMCALL(lc3_capture_vectors);
 WARMFORK_REGISTER_VMCALL(lc3_start);
 WARMFORK_REGISTER_VMCALL(lc3_run);
+WARMFORK_REGISTER_VMCALL(lc3_time_runs);
 WARMFORK_REGISTER_VMCALL(lc3_trace);
 WARMFORK_REGISTER_VMCALL(lc3_read_register);
 WARMFORK_REGISTER_VMCALL(lc3_write_register);

@@ -57,6 +57,7 @@ std::uint64_t lc3_run(std::uint64_t budget) {
 
 std::uint64_t lc3_use_code(std::uint64_t, std::uint64_t, std::uint64_t) { return 0; }
 std::uint64_t lc3_trace(std::uint64_t count, std::uint64_t) { return count + 1; }
+std::uint64_t lc3_time_runs(std::uint64_t, std::uint64_t count, std::uint64_t) { return count + 1; }
 std::uint64_t lc3_instrument(std::uint64_t) {
   switch (lie) {
     case 12: return WARMFORK_SYSTEM_BASE;
@@ -79,6 +80,7 @@ WARMFORK_REGISTER_VMCALL(lc3_state);
 WARMFORK_REGISTER_VMCALL(lc3_configure);
 WARMFORK_REGISTER_VMCALL(lc3_use_code);
 WARMFORK_REGISTER_VMCALL(lc3_run);
+WARMFORK_REGISTER_VMCALL(lc3_time_runs);
 WARMFORK_REGISTER_VMCALL(lc3_trace);
 WARMFORK_REGISTER_VMCALL(lc3_instrument);
 WARMFORK_REGISTER_VMCALL(lc3_load);

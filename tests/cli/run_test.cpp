@@ -273,7 +273,7 @@ TEST_F(RunTest, WithoutMemoryItSaysSoInOneSentence) {
 #endif
   const std::string program = file("hello.asm", kHello);
   int refused = 0;
-  for (std::uint64_t megabytes = 10; megabytes < 64; megabytes += 2) {
+  for (std::uint64_t megabytes = 16; megabytes < 64; megabytes += 2) {  // the program itself takes 10
     const Ended ended = run_cli({"run", program}, {.address_space = megabytes << 20});
     if (ended.code == 0) continue;
     EXPECT_TRUE(ended.code == 4 || ended.code == 127) << megabytes << ": " << ended.code << " " << ended.err;

@@ -19,6 +19,9 @@
 //   lc3_start               pc                           0; user mode, priority 0, condition code Z, PC
 //   lc3_run                 budget, version, patience    StopReason; details in State::result. Nonzero: a newer code
 //                                                        version and patience, as of lc3_use_code
+//   lc3_time_runs           budget, count, ticks         number of runs of `budget` instructions made, at most count;
+//                                                        what each took in TSC ticks (u64) is in `ticks`. Fewer: a
+//                                                        run stopped for another reason than its budget
 //   lc3_step                -                            StopReason after at most one instruction; as lc3_run(1)
 //   lc3_trace               count, records               number of TraceRecords written, one per executed instruction;
 //                                                        fewer than count: State::result says why

@@ -75,6 +75,16 @@ std::uint64_t lc3_run(std::uint64_t budget, std::uint64_t version, std::uint64_t
   return static_cast<std::uint64_t>(run(machine, budget, instrumentation).stop);
 }
 
+std::uint64_t lc3_time_runs(std::uint64_t budget, std::uint64_t count, std::uint64_t ticks) {
+  auto* out = pointer<std::uint64_t>(ticks);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t begin = __builtin_ia32_rdtsc();
+    if (run(machine, budget).stop != StopReason::kBudget) return i;
+    out[i] = __builtin_ia32_rdtsc() - begin;
+  }
+  return count;
+}
+
 std::uint64_t lc3_step() { return lc3_run(1, 0, 0); }
 
 std::uint64_t lc3_trace(std::uint64_t count, std::uint64_t records) {

@@ -22,6 +22,7 @@ enum class Lc3Vm::Call : std::uint8_t {
   kStart,
   kRun,
   kTrace,
+  kTimeRuns,
   kReadRegister,
   kWriteRegister,
   kReadMemory,
@@ -33,10 +34,10 @@ enum class Lc3Vm::Call : std::uint8_t {
 
 namespace {
 
-constexpr std::array<const char*, 14> kCallNames{
-    "lc3_state",       "lc3_configure",    "lc3_use_code",   "lc3_load",          "lc3_capture_vectors",
-    "lc3_start",       "lc3_run",          "lc3_trace",      "lc3_read_register", "lc3_write_register",
-    "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch"};
+constexpr std::array<const char*, 15> kCallNames{
+    "lc3_state",          "lc3_configure",   "lc3_use_code",     "lc3_load",       "lc3_capture_vectors",
+    "lc3_start",          "lc3_run",         "lc3_trace",        "lc3_time_runs",  "lc3_read_register",
+    "lc3_write_register", "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch"};
 
 // The window: the State (164 KiB), libc's data, heap for the instrumentation (1.6 MiB), stack, call area.
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 20;
@@ -271,6 +272,16 @@ Result<std::vector<TraceRecord>> Lc3Vm::trace(std::uint64_t count) {
   std::vector<TraceRecord> records(done);
   WARMFORK_TRY(guest_->memory().read(buffer, std::as_writable_bytes(std::span(records))));
   return records;
+}
+
+Result<std::vector<std::uint64_t>> Lc3Vm::time_runs(std::uint64_t budget, std::uint64_t count) {
+  const std::uint64_t wanted = std::min(count, kCallAreaBytes / sizeof(std::uint64_t));
+  const Gva buffer = guest_->memory().call_area().begin;
+  WARMFORK_TRY_ASSIGN(const std::uint64_t done, call(Call::kTimeRuns, {budget, wanted, buffer.value}));
+  if (done > wanted) return broken_protocol(fmt::format("{} runs timed, asked for {}", done, wanted));
+  std::vector<std::uint64_t> ticks(done);
+  WARMFORK_TRY(guest_->memory().read(buffer, std::as_writable_bytes(std::span(ticks))));
+  return ticks;
 }
 
 Result<std::size_t> Lc3Vm::feed(std::span<const std::uint8_t> bytes) {

@@ -100,6 +100,10 @@ class Lc3Vm {
   /// why there are fewer.
   [[nodiscard]] Result<std::vector<TraceRecord>> trace(std::uint64_t count);
 
+  /// Runs `count` times `budget` instructions and returns how many TSC ticks each run took in the guest, without the
+  /// call. Fewer: a run stopped for another reason.
+  [[nodiscard]] Result<std::vector<std::uint64_t>> time_runs(std::uint64_t budget, std::uint64_t count);
+
   /// Gives input bytes to the console; returns how many found room (the rest is the caller's to give again).
   [[nodiscard]] Result<std::size_t> feed(std::span<const std::uint8_t> bytes);
   /// No more input will come after what has been fed.
