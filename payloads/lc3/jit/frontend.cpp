@@ -42,9 +42,8 @@ class Translation {
   }
 
   /// False: the interpreter's.
-  [[nodiscard]] bool compilable(std::uint16_t pc) const {
-    if (pc >= kDeviceBase || source_.left_out[pc]) return false;
-    const Instruction instruction = decode(source_.words[pc]);
+  [[nodiscard]] bool compilable(std::uint16_t pc, const Instruction& instruction) const {
+    if (source_.left_out[pc]) return false;
     switch (instruction.operation) {
       case Operation::kTrap:
       case Operation::kRti:
@@ -60,9 +59,10 @@ class Translation {
   /// Marks what is executed from a leader on, and makes leaders of where it goes.
   void reach(std::uint16_t pc) {
     for (; pc < kDeviceBase && !reached_[pc]; ++pc) {
-      if (!compilable(pc)) {
+      const Instruction instruction = decode(source_.words[pc]);
+      if (!compilable(pc, instruction)) {
         constexpr std::uint16_t kHalt = 0xf025;  // what follows is most often data
-        const Operation operation = operation_of(source_.words[pc]);
+        const Operation operation = instruction.operation;
         const bool returns = source_.left_out[pc] || (operation != Operation::kRti &&
                                                       operation != Operation::kReserved && source_.words[pc] != kHalt);
         if (returns && pc + 1 < kDeviceBase) leader(static_cast<std::uint16_t>(pc + 1));
@@ -71,7 +71,6 @@ class Translation {
       if (left_ == 0 || is_empty(pc)) return;
       --left_;
       reached_.set(pc);
-      const Instruction instruction = decode(source_.words[pc]);
       const auto next = static_cast<std::uint16_t>(pc + 1);
       switch (instruction.operation) {
         case Operation::kBr:

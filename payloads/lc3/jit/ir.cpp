@@ -77,15 +77,17 @@ std::string verify(const Unit& unit) {
     if (block.count == 0 || block.count > kMaxBlock) return wrong(fmt::format("{} instructions", block.count));
     unsigned at = 0;
     for (const Op& op : block.ops) {
-      const std::string text = to_string(op);
-      if (static_cast<std::size_t>(op.kind) >= kOpKindCount || op.dr > 7 || op.a > 7 || op.b > 7) return wrong(text);
-      if (op.index < at || op.index >= block.count) return wrong(text + ": out of order");
+      const auto bad = [&](const char* why) { return wrong(to_string(op) + why); };
+      if (static_cast<std::size_t>(op.kind) >= kOpKindCount || op.dr > 7 || op.a > 7 || op.b > 7) {
+        return bad(": no such operation or register");
+      }
+      if (op.index < at || op.index >= block.count) return bad(": out of order");
       at = op.index;
-      if (op.pc != first + op.index) return wrong(text + ": its address is not its index");
-      if (op.sets_cc && is_store(op.kind)) return wrong(text + ": a store has no result");
+      if (op.pc != first + op.index) return bad(": its address is not its index");
+      if (op.sets_cc && is_store(op.kind)) return bad(": a store has no result");
       const bool absolute = op.kind == OpKind::kLoad || op.kind == OpKind::kLoadIndirect || op.kind == OpKind::kStore ||
                             op.kind == OpKind::kStoreIndirect;
-      if (absolute && op.imm >= kDeviceBase) return wrong(text + ": device space");
+      if (absolute && op.imm >= kDeviceBase) return bad(": device space");
     }
     const End& end = block.end;
     const bool counted = end.kind != EndKind::kFall && end.kind != EndKind::kInterpret;

@@ -5,7 +5,7 @@
 
 #include <xbyak/xbyak.h>
 
-#include <deque>
+#include <vector>
 
 namespace warmfork::lc3::jit {
 namespace {
@@ -25,39 +25,52 @@ class Compiler : public Xbyak::CodeGenerator {
       : CodeGenerator(buffer.size(), buffer.data()), unit_(unit), options_(options) {}
 
   void run(MachineCode& result) {
-    setDefaultJmpNEAR(true);
-    labels_.resize(unit_.blocks.size());
+    starts_.assign(unit_.blocks.size(), kNowhere);
     std::size_t index = 0;
     if (!unit_.blocks.empty()) {
       lowest_ = unit_.blocks.begin()->first;
-      label_of_.assign(unit_.blocks.rbegin()->first - lowest_ + 1U, kNone);
+      index_of_.assign(unit_.blocks.rbegin()->first - lowest_ + 1U, kNone);
     }
-    for (const auto& [first, block] : unit_.blocks) label_of_[first - lowest_] = static_cast<std::int32_t>(index++);
+    for (const auto& [first, block] : unit_.blocks) index_of_[first - lowest_] = static_cast<std::int32_t>(index++);
     index = 0;
     for (auto at = unit_.blocks.begin(); at != unit_.blocks.end(); ++at, ++index) {
       const auto next = std::next(at);
-      L(labels_[index]);
+      starts_[index] = getSize();
       result.entries.push_back({offset(), at->first});
       emit(at->second, next == unit_.blocks.end() ? -1 : static_cast<int>(next->first), result);
     }
-    // `leaves_` never moves while it is walked: nothing is added any more.
-    for (Leave& leave : leaves_) {
-      L(leave.label);
+    for (const Leave& leave : leaves_) {
+      land(leave.jump);
       mark(result, leave.pc);
       if (leave.give_back != 0) add(rdi, leave.give_back);
       if (leave.cc != kInAx) mov(eax, reg(leave.cc));
       mov(esi, leave.pc);
       jmp(ptr[rbx + leave.exit]);
     }
-    L(miss_);
+    for (const std::size_t jump : misses_) land(jump);
     mov(esi, ecx);
     jmp(ptr[rbx + kExitMiss]);
+    for (const Forward& jump : forwards_) land(jump.jump, starts_[jump.block]);
     result.bytes.assign(getCode(), getCode() + getSize());
   }
 
  private:
+  /// Conditions of jumps, as the processor numbers them (Intel SDM vol. 2, B.1.4.7 "Condition Test (tttn) Field").
+  enum Condition : std::uint8_t {
+    kBelow = 2,
+    kAboveOrEqual,
+    kZero,
+    kNotZero,
+    kSign = 8,
+    kNotSign,
+    kLessOrEqual = 14,
+    kGreater,
+    kAlways
+  };
+
+  // Jumps are patched by hand: labels cost more than all the rest of compiling.
   struct Leave {
-    Xbyak::Label label;
+    std::size_t jump;         // of its displacement
     std::uint32_t give_back;  // instructions of the block that have not been executed
     int cc;
     std::uint16_t pc;
@@ -75,26 +88,45 @@ class Compiler : public Xbyak::CodeGenerator {
   static int value(std::uint16_t imm) { return static_cast<std::int16_t>(imm); }
   Xbyak::Address word(std::uint16_t address) { return Xbyak::util::word[rbx + std::size_t{2} * address]; }
 
-  Xbyak::Label& leave(std::uint32_t give_back, int cc, std::uint16_t pc, std::size_t exit) {
-    leaves_.emplace_back(Leave{{}, give_back, cc, pc, exit});
-    return leaves_.back().label;
+  /// A jump to somewhere; returns where its displacement is.
+  std::size_t jump(Condition condition) {
+    if (condition == kAlways) {
+      db(0xe9);
+    } else {
+      db(0x0f);
+      db(0x80 + condition);
+    }
+    const std::size_t at = getSize();
+    dd(0);
+    return at;
+  }
+  /// Makes a jump go to an offset.
+  void land(std::size_t jump, std::size_t to) { rewrite(jump, to - (jump + 4), 4); }
+  void land(std::size_t jump) { land(jump, getSize()); }
+
+  void leave(Condition condition, std::uint32_t give_back, int cc, std::uint16_t pc, std::size_t exit) {
+    leaves_.push_back({jump(condition), give_back, cc, pc, exit});
   }
 
-  [[nodiscard]] std::int32_t label_of(std::uint16_t address) const {
+  [[nodiscard]] std::int32_t index_of(std::uint16_t address) const {
     const auto index = static_cast<std::uint32_t>(address - lowest_);
-    return index < label_of_.size() ? label_of_[index] : kNone;
+    return index < index_of_.size() ? index_of_[index] : kNone;
   }
 
-  /// Where a transfer to an address goes: its block, or out to the interpreter.
-  Xbyak::Label& destination(std::uint16_t address) {
-    const std::int32_t index = label_of(address);
-    return index >= 0 ? labels_[static_cast<std::size_t>(index)] : leave(0, kInAx, address, kExitMiss);
+  /// A jump to an address: to its block, or out to the interpreter.
+  void transfer(Condition condition, std::uint16_t address) {
+    const std::int32_t index = index_of(address);
+    if (index < 0) return leave(condition, 0, kInAx, address, kExitMiss);
+    const auto block = static_cast<std::size_t>(index);
+    const std::size_t from = jump(condition);
+    if (starts_[block] != kNowhere) return land(from, starts_[block]);
+    forwards_.push_back({from, block});
   }
 
   void emit(const Block& block, int next_block, MachineCode& result) {
     mark(result, block.first);
     sub(rdi, block.count);
-    jb(leave(block.count, kInAx, block.first, kExitStay));
+    leave(kBelow, block.count, kInAx, block.first, kExitStay);
     find_needs(block);
     int cc = kInAx;
     bool flags = false;
@@ -192,18 +224,18 @@ class Compiler : public Xbyak::CodeGenerator {
       case OpKind::kLoadBase:
         based(op.a, imm);
         cmp(ecx, kDeviceBase);
-        jae(leave(give_back, cc, op.pc, kExitStay));
+        leave(kAboveOrEqual, give_back, cc, op.pc, kExitStay);
         movzx(d, Xbyak::util::word[rbx + rcx * 2]);
         return;
       case OpKind::kLoadIndirect:
         movzx(ecx, word(op.imm));
         cmp(ecx, kDeviceBase);
-        jae(leave(give_back, cc, op.pc, kExitStay));
+        leave(kAboveOrEqual, give_back, cc, op.pc, kExitStay);
         movzx(d, Xbyak::util::word[rbx + rcx * 2]);
         return;
       case OpKind::kStore:
         cmp(byte[rbp + std::size_t{kCodeGuarded} + op.imm], 0);
-        jne(leave(give_back, cc, op.pc, kExitStay));
+        leave(kNotZero, give_back, cc, op.pc, kExitStay);
         mov(word(op.imm), reg16(op.a));
         return;
       case OpKind::kStoreBase: based(op.b, imm); return store(op, give_back, cc);
@@ -221,7 +253,7 @@ class Compiler : public Xbyak::CodeGenerator {
   }
   void store(const Op& op, std::uint32_t give_back, int cc) {
     cmp(byte[rbp + rcx + kCodeGuarded], 0);  // device space is guarded
-    jne(leave(give_back, cc, op.pc, kExitStay));
+    leave(kNotZero, give_back, cc, op.pc, kExitStay);
     mov(Xbyak::util::word[rbx + rcx * 2], reg16(op.a));
   }
 
@@ -232,7 +264,7 @@ class Compiler : public Xbyak::CodeGenerator {
       case EndKind::kBranch:
         if (end.nzp == 7) return go(end.target, next_block);
         if (!flags) test(cc == kInAx ? ax : reg16(cc), cc == kInAx ? ax : reg16(cc));
-        branch(end.nzp, destination(end.target));
+        transfer(condition(end.nzp), end.target);
         go(end.next, next_block);
         return;
       case EndKind::kCall:
@@ -251,40 +283,38 @@ class Compiler : public Xbyak::CodeGenerator {
     }
   }
 
-  void branch(std::uint8_t nzp, Xbyak::Label& to) {
-    switch (nzp) {
-      case 1: return jg(to);
-      case 2: return jz(to);
-      case 3: return jns(to);
-      case 4: return js(to);
-      case 5: return jnz(to);
-      case 6: return jle(to);
-      default: return jmp(to);
-    }
+  static Condition condition(std::uint8_t nzp) {
+    constexpr Condition kConditions[] = {kAlways, kGreater, kZero, kNotSign, kSign, kNotZero, kLessOrEqual, kAlways};
+    return kConditions[nzp];
   }
 
   void go(std::uint16_t address, int next_block) {
-    if (label_of(address) >= 0 && int{address} == next_block) return;  // falls into it
-    jmp(destination(address));
+    if (index_of(address) >= 0 && int{address} == next_block) return;  // falls into it
+    transfer(kAlways, address);
   }
 
   void indirect() {
     mov(edx, ptr[rbp + rcx * 4 + kCodeEntries]);
     test(edx, edx);
-    jz(miss_);
+    misses_.push_back(jump(kZero));
     add(rdx, rbp);
     jmp(rdx);
   }
 
   const Unit& unit_;
   const XbyakOptions options_;
-  std::vector<Xbyak::Label> labels_;  // of blocks, in their order
+  static constexpr std::size_t kNowhere = ~std::size_t{0};
+  struct Forward {
+    std::size_t jump, block;
+  };
+  std::vector<std::size_t> starts_;  // of blocks, in their order; kNowhere: still to come
+  std::vector<Forward> forwards_;    // jumps to those
   static constexpr std::int32_t kNone = -1;
   std::uint16_t lowest_ = 0;
-  std::vector<std::int32_t> label_of_;  // by address from `lowest_` on
-  std::deque<Leave> leaves_;
+  std::vector<std::int32_t> index_of_;  // by address from `lowest_` on
+  std::vector<Leave> leaves_;
+  std::vector<std::size_t> misses_;
   std::vector<bool> needed_;
-  Xbyak::Label miss_;
 };
 
 }  // namespace
