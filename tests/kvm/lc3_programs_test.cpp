@@ -9,12 +9,14 @@ namespace {
 struct Way {
   int edition;
   bool native_traps;
+  lc3::Engine engine = lc3::Engine::kAuto;
 };
 
 class Lc3Programs : public Lc3Test, public ::testing::WithParamInterface<Way> {
  protected:
   void run(lc3::Lc3Vm& vm, const lc3_programs::Case& program) {
     lc3::Lc3Options options;
+    options.engine = GetParam().engine;
     options.edition = program.edition;
     options.traps = program.native_traps ? lc3::TrapMode::kNative : lc3::TrapMode::kOs;
     options.strict_privilege = program.strict_privilege;
@@ -50,7 +52,7 @@ class Lc3Programs : public Lc3Test, public ::testing::WithParamInterface<Way> {
 TEST_P(Lc3Programs, DisplayWhatIsExpectedAndHalt) {
   const auto cases = lc3_programs::load_manifest(test_data("lc3_programs"));
   ASSERT_TRUE(cases) << cases.error().message;
-  const auto vm = make_lc3();
+  const auto vm = make_lc3({.engine = GetParam().engine});
   ASSERT_NE(vm, nullptr);
   int count = 0;
   for (const lc3_programs::Case& program : *cases) {
@@ -87,10 +89,16 @@ TEST_F(Lc3Run, GoesOnAfterADeadlineToTheExactInstruction) {
   EXPECT_EQ(registers->general[0], static_cast<std::uint16_t>(budget / 2));
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, Lc3Programs, ::testing::Values(Way{2, false}, Way{2, true}, Way{3, false}, Way{3, true}),
+INSTANTIATE_TEST_SUITE_P(Ways, Lc3Programs,
+                         ::testing::Values(Way{2, false}, Way{2, true}, Way{3, false}, Way{3, true},
+                                           Way{3, true, lc3::Engine::kInterpreter}, Way{2, false, lc3::Engine::kXbyak},
+                                           Way{3, false, lc3::Engine::kXbyak}, Way{3, true, lc3::Engine::kXbyak}),
                          [](const auto& parameter) {
-                           return fmt::format("Edition{}{}", parameter.param.edition,
-                                              parameter.param.native_traps ? "Native" : "Os");
+                           const Way& way = parameter.param;
+                           return fmt::format("Edition{}{}{}", way.edition, way.native_traps ? "Native" : "Os",
+                                              way.engine == lc3::Engine::kInterpreter ? "Interpreted"
+                                              : way.engine == lc3::Engine::kXbyak     ? "Xbyak"
+                                                                                      : "");
                          });
 
 }  // namespace

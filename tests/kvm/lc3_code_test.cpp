@@ -1,0 +1,271 @@
+// Compiled LC-3 code in guests: the same machine as the interpreter's, shared by forks, never believed for a fork that
+// has changed what it was made from.
+#include "fork/fork.hpp"
+#include "fork/pool.hpp"
+#include "fork/snapshot.hpp"
+#include "fork/snapshot_file.hpp"
+#include "lc3/asm/assembler.hpp"
+#include "lc3/core/instruction.hpp"
+#include "lc3_fixture.hpp"
+
+#include <atomic>
+#include <random>
+#include <string>
+#include <thread>
+
+namespace warmfork::test {
+namespace {
+
+using lc3::Engine;
+using lc3::Lc3Vm;
+using lc3::StopReason;
+
+class Lc3Code : public Lc3Test {
+ protected:
+  static lc3::Program program(const char* source) {
+    auto assembled = lc3::assemble(source, "test.asm");
+    EXPECT_TRUE(assembled) << assembled.error().message;
+    return assembled ? std::move(*assembled) : lc3::Program{};
+  }
+};
+
+// Sums 1 … N into R0, N in memory, for ever.
+constexpr const char* kSum = R"(
+        .ORIG x3000
+START   LD R1, N
+        AND R0, R0, #0
+LOOP    ADD R0, R0, R1
+STEP    ADD R1, R1, #-1
+        BRp LOOP
+        ST R0, RESULT
+        LEA R2, START
+        JMP R2
+N       .FILL #1000
+RESULT  .FILL #0
+        .END
+)";
+constexpr std::uint16_t kStep = 0x3003, kResult = 0x3009;
+constexpr std::uint64_t kRound = 2 + 3 * 1000 + 3;  // instructions from START to START
+constexpr std::uint16_t kSumOf1000 = static_cast<std::uint16_t>(1000 * 1001 / 2);
+
+TEST_F(Lc3Code, IsExecutedAndExact) {
+  for (const Engine engine : {Engine::kInterpreter, Engine::kXbyak, Engine::kAuto}) {
+    const auto vm = make_lc3({.engine = engine});
+    ASSERT_NE(vm, nullptr);
+    ASSERT_TRUE(vm->load(program(kSum)));
+    const auto ran = vm->run(100 * kRound + 7);
+    ASSERT_TRUE(ran) << ran.error().message;
+    EXPECT_EQ(ran->executed, 100 * kRound + 7);
+    const auto registers = vm->registers();
+    ASSERT_TRUE(registers);
+    EXPECT_EQ(registers->pc, 0x3004) << "two instructions, then five of the loop";
+    EXPECT_EQ(registers->general[0], 1000 + 999);
+    const auto result = vm->read_memory(kResult, 1);
+    ASSERT_TRUE(result);
+    EXPECT_EQ(result->front(), kSumOf1000);
+    EXPECT_EQ(vm->code_counters().versions > 0, engine != Engine::kInterpreter);
+    const auto counters = vm->counters();
+    ASSERT_TRUE(counters);
+    EXPECT_EQ(counters->instructions, 100 * kRound + 7);
+  }
+}
+
+TEST_F(Lc3Code, ANewProgramIsNotTheOldOne) {
+  const auto vm = make_lc3({.engine = Engine::kXbyak});
+  ASSERT_NE(vm, nullptr);
+  ASSERT_TRUE(vm->load(program(kSum)));
+  ASSERT_TRUE(vm->run(10 * kRound));
+  // Loaded over it: counts down by two.
+  ASSERT_TRUE(vm->write_memory(kStep, std::array<std::uint16_t, 1>{0x127e}));
+  ASSERT_TRUE(vm->run(10 * kRound));
+  EXPECT_EQ(vm->read_memory(kResult, 1)->front(), static_cast<std::uint16_t>(500 * 501));
+  // A checkpoint of before brings the old one back.
+  ASSERT_TRUE(vm->power_on({.engine = Engine::kXbyak}));
+  ASSERT_TRUE(vm->load(program(kSum)));
+  ASSERT_TRUE(vm->run(kRound));
+  const auto state = vm->save_state();
+  ASSERT_TRUE(state);
+  ASSERT_TRUE(vm->write_memory(kStep, std::array<std::uint16_t, 1>{0x127e}));
+  ASSERT_TRUE(vm->run(3 * kRound));
+  EXPECT_NE(vm->read_memory(kResult, 1)->front(), kSumOf1000);
+  ASSERT_TRUE(vm->restore_state(*state));
+  ASSERT_TRUE(vm->run(3 * kRound));
+  EXPECT_EQ(vm->read_memory(kResult, 1)->front(), kSumOf1000);
+}
+
+TEST_F(Lc3Code, RandomProgramsAreTheInterpreters) {
+  const auto interpreted = make_lc3({.engine = Engine::kInterpreter});
+  const auto compiled = make_lc3({.engine = Engine::kXbyak});
+  ASSERT_TRUE(interpreted && compiled);
+  for (std::uint64_t seed = 1; seed <= scaled(60); ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(static_cast<std::mt19937::result_type>(seed));
+    std::vector<std::uint16_t> words(256);
+    for (std::uint16_t& word : words) {
+      const lc3::InstructionInfo& info = lc3::kInstructions[random() % lc3::kOperationCount];
+      word = static_cast<std::uint16_t>(info.match | (random() & ~info.mask & 0xffffU));
+    }
+    const lc3::Program loaded{.files = {"random"}, .segments = {{0x3000, words, 0}}};
+    lc3::Lc3Options options{.edition = seed % 3 == 0 ? 2 : 3, .detect_idle = false, .stop_at_empty_vectors = false};
+    for (Lc3Vm* vm : {interpreted.get(), compiled.get()}) {
+      options.engine = vm == compiled.get() ? Engine::kXbyak : Engine::kInterpreter;
+      ASSERT_TRUE(vm->power_on(options));
+      ASSERT_TRUE(vm->load(loaded));
+    }
+    for (int slice = 0; slice < 4; ++slice) {
+      const std::uint64_t budget = random() % 5000;
+      const auto a = interpreted->run(budget), b = compiled->run(budget);
+      ASSERT_TRUE(a && b);
+      ASSERT_EQ(a->stop, b->stop);
+      ASSERT_EQ(a->executed, b->executed);
+      ASSERT_EQ(*interpreted->registers(), *compiled->registers());
+    }
+    ASSERT_EQ(*interpreted->read_memory(0, lc3::kMemoryWords), *compiled->read_memory(0, lc3::kMemoryWords));
+  }
+}
+
+class Lc3CodeForks : public Lc3Code, public ::testing::WithParamInterface<ForkKind> {
+ protected:
+  void SetUp() override {
+    Lc3Code::SetUp();
+    if (IsSkipped()) return;
+    master_ = make_lc3({.engine = Engine::kXbyak});
+    ASSERT_NE(master_, nullptr);
+    ASSERT_TRUE(master_->load(program(kSum)));
+    ASSERT_TRUE(master_->run(10 * kRound));
+    auto snapshot = Snapshot::take(system(), master_->machine());
+    ASSERT_TRUE(snapshot) << snapshot.error().message;
+    snapshot_ = *snapshot;
+    auto source = make_fork_source(system(), snapshot_, {.kind = GetParam()}, 4);
+    ASSERT_TRUE(source) << source.error().message;
+    source_ = std::move(*source);
+    auto cpu = source_->make_cpu();
+    ASSERT_TRUE(cpu);
+    cpu_ = *cpu;
+  }
+  std::unique_ptr<Fork> fork() {
+    auto made = source_->make();
+    EXPECT_TRUE(made) << made.error().message;
+    return made ? std::move(*made) : nullptr;
+  }
+  void bind(Fork& fork) {
+    if (cpu_ != nullptr) EXPECT_TRUE(fork.bind(*cpu_));
+  }
+  static void expect_result(Lc3Vm& vm, std::uint64_t rounds, std::uint16_t result) {
+    const auto ran = vm.run(rounds * kRound);
+    ASSERT_TRUE(ran) << ran.error().message;
+    ASSERT_EQ(ran->executed, rounds * kRound);
+    const auto words = vm.read_memory(kResult, 1);
+    ASSERT_TRUE(words);
+    ASSERT_EQ(words->front(), result);
+  }
+
+  std::unique_ptr<Lc3Vm> master_;
+  std::shared_ptr<const Snapshot> snapshot_;
+  std::unique_ptr<ForkSource> source_;
+  GuestCpu* cpu_ = nullptr;
+};
+
+TEST_P(Lc3CodeForks, AForkRunsWhatItsMasterCompiled) {
+  const auto one = fork();
+  ASSERT_TRUE(one);
+  bind(*one);
+  const std::uint64_t versions = master_->code_counters().versions;
+  ASSERT_GT(versions, 0U);
+  const auto vm = master_->attach(*one);
+  const auto before = vm->counters();
+  ASSERT_NO_FATAL_FAILURE(expect_result(*vm, 100, kSumOf1000));
+  EXPECT_EQ(master_->code_counters().versions, versions);
+  const auto after = vm->counters();
+  ASSERT_TRUE(before && after);
+  EXPECT_EQ(after->slow_steps, before->slow_steps);
+}
+
+TEST_P(Lc3CodeForks, AForkThatChangesItsCodeIsAlone) {
+  const auto changed = fork(), other = fork();
+  ASSERT_TRUE(changed && other);
+  const std::uint16_t by_two = 0x127e;
+  for (int round = 0; round < 3; ++round) {
+    SCOPED_TRACE(round);
+    bind(*changed);
+    auto vm = master_->attach(*changed);
+    ASSERT_TRUE(vm->write_memory(kStep, std::span(&by_two, 1)));
+    ASSERT_NO_FATAL_FAILURE(expect_result(*vm, 50, static_cast<std::uint16_t>(500 * 501)));
+    bind(*other);
+    ASSERT_NO_FATAL_FAILURE(expect_result(*master_->attach(*other), 50, kSumOf1000));
+    bind(*changed);
+    ASSERT_TRUE(changed->reset());
+    ASSERT_NO_FATAL_FAILURE(expect_result(*master_->attach(*changed), 50, kSumOf1000));
+    bind(*other);
+    ASSERT_TRUE(other->reset());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Lc3CodeForks, ::testing::ValuesIn(kForkKinds),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
+
+// A snapshot's file holds no code: a guest from it finds its version gone, and interprets.
+TEST_F(Lc3Code, AForkOfALoadedSnapshotInterprets) {
+  const auto master = make_lc3({.engine = Engine::kXbyak});
+  ASSERT_NE(master, nullptr);
+  ASSERT_TRUE(master->load(program(kSum)));
+  ASSERT_TRUE(master->run(10 * kRound));
+  const auto snapshot = Snapshot::take(system(), master->machine());
+  ASSERT_TRUE(snapshot);
+  const std::string path = ::testing::TempDir() + "lc3_code_" + std::to_string(::getpid()) + ".snap";
+  ASSERT_TRUE(save_snapshot(**snapshot, path));
+  const auto loaded = load_snapshot(system(), path);
+  ::unlink(path.c_str());
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const auto source = make_fork_source(system(), *loaded, {.kind = ForkKind::kVm}, 1);
+  ASSERT_TRUE(source);
+  const auto fork = (*source)->make();
+  ASSERT_TRUE(fork);
+  const auto vm = master->attach(**fork);
+  const auto ran = vm->run(100 * kRound);
+  ASSERT_TRUE(ran) << ran.error().message;
+  EXPECT_EQ(ran->executed, 100 * kRound);
+  EXPECT_EQ(vm->read_memory(kResult, 1)->front(), kSumOf1000);
+}
+
+// Forks of two threads, each changing its own code again and again, ask the one compiler at the same time.
+TEST_F(Lc3Code, ForksOfTwoThreadsCompileAtOnce) {
+  const auto master = make_lc3({.engine = Engine::kXbyak});
+  ASSERT_NE(master, nullptr);
+  ASSERT_TRUE(master->load(program(kSum)));
+  ASSERT_TRUE(master->run(2 * kRound));
+  const auto snapshot = Snapshot::take(system(), master->machine());
+  ASSERT_TRUE(snapshot);
+  static_cast<void>(master->attach(master->machine()));  // shared from here on
+  auto pool = Pool::create(system(), *snapshot, {.ready = 2, .most = 2});
+  ASSERT_TRUE(pool) << pool.error().message;
+  std::atomic<int> wrong = 0;
+  const auto work = [&](unsigned seed) {
+    std::mt19937 random(seed);
+    for (std::uint64_t i = 0; i < scaled(40); ++i) {
+      auto lease = (*pool)->acquire();
+      if (!lease) {
+        ++wrong;
+        continue;
+      }
+      const auto vm = master->attach(lease->fork());
+      const std::uint16_t steps[] = {0x127f, 0x127e};  // ADD R1, R1, #-1 or #-2
+      for (int change = 0; change < 3; ++change) {
+        const std::size_t which = random() % 2;
+        const bool written = static_cast<bool>(vm->write_memory(kStep, std::span(&steps[which], 1)));
+        const auto ran = vm->run(5 * kRound);
+        const auto result = vm->read_memory(kResult, 1);
+        const auto expected = which == 0 ? kSumOf1000 : static_cast<std::uint16_t>(500 * 501);
+        // Five rounds are at least four whole ones of either kind: the last result is this change's.
+        if (!written || !ran || ran->executed != 5 * kRound || !result || result->front() != expected) ++wrong;
+      }
+    }
+  };
+  std::thread other(work, 2);
+  work(1);
+  other.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+}  // namespace
+}  // namespace warmfork::test
