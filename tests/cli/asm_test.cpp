@@ -108,5 +108,27 @@ TEST_F(AsmTest, UnwritableOutputIsAnError) {
   EXPECT_THAT(ended.err, HasSubstr("No such file or directory"));
 }
 
+TEST_F(AsmTest, CompiledCodeIsShownBesideWhatItWasMadeFrom) {
+  const std::string program = file("loop.asm", R"(
+        .ORIG x3000
+        AND R1, R1, #0
+        ADD R1, R1, #9
+LOOP    ADD R1, R1, #-1
+        BRnp LOOP
+        HALT
+        .END
+)");
+  const Ended ended = run_cli({"disasm", "--jit", program});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("LOOP  x3002  2 instructions"));
+  EXPECT_THAT(ended.out, HasSubstr("R1 = x0009 !"));
+  EXPECT_THAT(ended.out,
+              ::testing::ContainsRegex("x3003 0BFE BRnp #-2 ; x3002 +if np go to x3002 else x3004 +mov eax, r9d"));
+  EXPECT_THAT(ended.out, HasSubstr("jne x3002"));
+  const Ended plain = run_cli({"disasm", "--jit", "--without", "constants", program});
+  EXPECT_THAT(plain.out, HasSubstr("R1 = R1 & x0000"));
+  EXPECT_EQ(run_cli({"disasm", "--jit", "--without", "magic", program}).code, 2);
+}
+
 }  // namespace
 }  // namespace warmfork::test

@@ -12,8 +12,9 @@ struct MachineCode {
     std::uint16_t address;  // LC-3 address
   };
   std::vector<std::uint8_t> bytes;
-  std::vector<Mark> entries;  // where blocks begin, by address
-  std::vector<Mark> marks;    // which instruction the code from here on belongs to, by offset; only if asked for
+  std::uint32_t out_of_line = 0;  // where the blocks end, and what they leave through begins
+  std::vector<Mark> entries;      // where blocks begin, by address
+  std::vector<Mark> marks;        // which instruction the code from here on belongs to, by offset; only if asked for
 };
 
 }  // namespace warmfork::lc3::jit

@@ -39,6 +39,7 @@ class Compiler : public Xbyak::CodeGenerator {
       result.entries.push_back({offset(), at->first});
       emit(at->second, next == unit_.blocks.end() ? -1 : static_cast<int>(next->first), result);
     }
+    result.out_of_line = offset();
     for (const Leave& leave : leaves_) {
       land(leave.jump);
       mark(result, leave.pc);

@@ -1,0 +1,34 @@
+// What needs LLVM lies in a module of its own, which is loaded when it is first asked for: LLVM's shared library costs
+// 15 ms and 50 MB at the start of every process that links it, and most runs never need it.
+//
+// Threads: any.
+#pragma once
+
+#include "base/result.hpp"
+#include "lc3/jit/ir.hpp"
+#include "lc3/jit/machine_code.hpp"
+#include "warmfork/lc3/state.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace warmfork::lc3::jit {
+
+/// Implemented by the module (llvm/module.cpp).
+class LlvmModule {
+ public:
+  virtual ~LlvmModule() = default;
+  /// See listing/code_listing.hpp.
+  [[nodiscard]] virtual Result<std::string> list_code(std::span<const std::uint16_t, kMemoryWords> words,
+                                                      const Unit& unit, const MachineCode& code,
+                                                      const std::function<std::string(std::uint16_t)>& name) const = 0;
+};
+
+/// The module: beside the executable, or where it was built; it stays loaded. Errors (kUnsupported): it, or LLVM, is
+/// not there.
+[[nodiscard]] Result<const LlvmModule*> llvm_module();
+
+}  // namespace warmfork::lc3::jit
