@@ -125,6 +125,7 @@ void add_disasm(CLI::App& app, Outcome& outcome) {
   verb->add_option("--without", options->without, "Leave out passes of the compiler, to see what they do")
       ->check(CLI::IsMember(std::vector<std::string>(std::begin(lc3::jit::kPassNames), std::end(lc3::jit::kPassNames))))
       ->needs("--jit")
+      ->allow_extra_args(false)
       ->type_name("PASS");
   verb->callback([options, &outcome] { outcome.code = run(*options); });
 }
