@@ -110,7 +110,8 @@ void add_lc3_run_options(CLI::App& verb, Lc3RunOptions& options, const std::stri
       ->check(CLI::IsMember({"native", "os"}))
       ->capture_default_str();
   verb.add_option("--engine", options.engine,
-                  "interp: interpret. xbyak: compile what is executed at once. auto: compile what goes on for long.\n"
+                  "interp: interpret. xbyak: compile what is executed at once. orc: the same, optimised by LLVM\n"
+                  "meanwhile. auto: compile what goes on for long, optimise what goes on for longer.\n"
                   "All give the same results after the same number of instructions")
       ->check(CLI::IsMember(lc3::kEngineNames))
       ->capture_default_str();

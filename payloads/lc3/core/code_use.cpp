@@ -14,6 +14,29 @@ const T* at_offset(const CodeVersion* version, std::uint32_t offset) {
   return reinterpret_cast<const T*>(reinterpret_cast<const std::uint8_t*>(version) + offset);  // NOLINT: as above
 }
 
+// The host writes code while this processor runs. What it has fetched ahead from there must be fetched anew (Intel SDM
+// vol. 3, 9.1.3 "Handling Self- and Cross-Modifying Code"); IRET is the serialising instruction that a guest at CPL 3
+// can execute without leaving.
+void serialise() {
+  std::uint64_t stack = 0, scratch = 0;
+  asm volatile(
+      "mov %%rsp, %0\n\t"
+      "sub $128, %%rsp\n\t"  // the compiler may keep values below the stack pointer
+      "mov %%ss, %1\n\t"
+      "push %1\n\t"
+      "push %0\n\t"
+      "pushfq\n\t"
+      "mov %%cs, %1\n\t"
+      "push %1\n\t"
+      "lea 1f(%%rip), %1\n\t"
+      "push %1\n\t"
+      "iretq\n"
+      "1:"
+      : "=&r"(stack), "=&r"(scratch)
+      :
+      : "memory", "cc");
+}
+
 bool holds(const State& state, const CodeVersion* version) {
   if (version->lea_sets_cc != state.lea_sets_cc) return false;
   const auto* ranges = at_offset<CodeRange>(version, version->ranges);
@@ -35,10 +58,13 @@ void use_newest_code(State& state) {
     return;
   }
   const CodeVersion* version = version_at(use.wanted);
+  bool is_new = false;
   while (const std::uint64_t next = __atomic_load_n(&version->successor, __ATOMIC_ACQUIRE)) {
     use.wanted = next;
     version = version_at(next);
+    is_new = true;
   }
+  if (is_new) serialise();
   // A region that was loaded from a snapshot's file, or is used anew, holds something else here.
   if (version->magic != kCodeMagic) {
     state.code = 0;

@@ -1,6 +1,7 @@
 #include "lc3/host/lc3_vm.hpp"
 
 #include "lc3/core/machine.hpp"
+#include "lc3/jit/llvm_module.hpp"
 #include "lc3/os/os_image.hpp"
 
 #include <algorithm>
@@ -51,6 +52,9 @@ constexpr std::uint64_t kCodeBytes = 32 << 20;
 constexpr std::uint32_t kEagerPatience = 16;
 constexpr std::uint32_t kAutoPatience = 8192;
 
+// How long compiled code must have been in use for LLVM to be worth loading: as long as that takes.
+constexpr std::chrono::nanoseconds kAutoDelay = std::chrono::milliseconds(10);
+
 std::uint64_t monotonic_ns() {
   return static_cast<std::uint64_t>(
       std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
@@ -68,6 +72,17 @@ std::uint32_t config_flags(const Lc3Options& options) {
 }
 
 }  // namespace
+
+Lc3Vm::Code::Code(CodeRegion memory, Engine engine)
+    : region(std::move(memory)), cache({region.bytes, region.begin.value}) {
+  if (engine != Engine::kOrc && engine != Engine::kAuto) return;
+  const auto make_compiler = []() -> Result<jit::Optimiser::Compile> {
+    WARMFORK_TRY_ASSIGN(const jit::LlvmModule* llvm, jit::llvm_module());
+    return llvm->make_compiler();
+  };
+  optimiser.emplace(cache, make_compiler, engine == Engine::kOrc ? std::chrono::nanoseconds{0} : kAutoDelay);
+  cache.on_version([this](const jit::Made& made) { optimiser->notice(made); });
+}
 
 std::optional<Engine> engine_named(std::string_view name) {
   const auto found = std::ranges::find(kEngineNames, name);
@@ -95,7 +110,8 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                                        .call_area_bytes = kCallAreaBytes,
                                        .code_bytes = options.engine == Engine::kInterpreter ? 0 : kCodeBytes}));
   vm->guest_ = vm->machine_.get();
-  if (options.engine != Engine::kInterpreter) vm->code_ = std::make_shared<Code>(vm->machine_->code_region());
+  if (options.engine != Engine::kInterpreter)
+    vm->code_ = std::make_shared<Code>(vm->machine_->code_region(), options.engine);
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
   if (booted.exit_code)
@@ -153,8 +169,9 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
   output_tail_ = 0;
   if (code_ != nullptr) {
     code_->cache.clear();
-    patience_ = options.engine == Engine::kXbyak ? kEagerPatience : kAutoPatience;
-    compile_first_ = options.engine == Engine::kXbyak;
+    const bool eager = options.engine == Engine::kXbyak || options.engine == Engine::kOrc;
+    patience_ = eager ? kEagerPatience : kAutoPatience;
+    compile_first_ = eager;
     lost_seen_ = 0;
     WARMFORK_TRY(call(Call::kUseCode, {1, 0, patience_}));
   }
@@ -257,6 +274,10 @@ Result<std::uint64_t> Lc3Vm::compile(std::uint16_t pc) {
   patience_ = jit::longer_patience(patience_);
   const auto version = code_->cache.compile({.words = *words, .pc = pc, .lea_sets_cc = lea_sets_cc != 0, .lost = lost});
   return version.value_or(0);  // a compiler that fails is counted, and leaves the machine to the interpreter
+}
+
+void Lc3Vm::finish_optimising() {
+  if (code_ != nullptr && code_->optimiser) code_->optimiser->drain();
 }
 
 jit::CacheCounters Lc3Vm::code_counters() const {

@@ -11,6 +11,7 @@
 #include "base/result.hpp"
 #include "lc3/asm/program.hpp"
 #include "lc3/jit/code_cache.hpp"
+#include "lc3/jit/optimiser.hpp"
 #include "machine/code_region.hpp"
 #include "machine/machine.hpp"
 #include "warmfork/lc3/protocol.hpp"
@@ -31,12 +32,13 @@ enum class TrapMode : std::uint8_t { kNative, kOs };
 /// What executes LC-3 instructions. All give the same machine after the same number of them.
 enum class Engine : std::uint8_t {
   kInterpreter,
-  kXbyak,  // compiles what is executed at once
-  kAuto,   // interprets, and compiles what goes on for long
+  kXbyak,  // compiles what is executed at once, fast
+  kOrc,    // as kXbyak, and has LLVM make better code of it at once, on another thread
+  kAuto,   // interprets, compiles what goes on for long, and has LLVM make better code of what goes on for longer
 };
 
 /// By the order of Engine; stable words for machines.
-inline constexpr std::array kEngineNames = {"interp", "xbyak", "auto"};
+inline constexpr std::array kEngineNames = {"interp", "xbyak", "orc", "auto"};
 [[nodiscard]] std::optional<Engine> engine_named(std::string_view name);
 
 struct Lc3Options {
@@ -131,6 +133,8 @@ class Lc3Vm {
   [[nodiscard]] Result<std::vector<std::byte>> save_state();
   [[nodiscard]] Status restore_state(std::span<const std::byte> state);
 
+  /// Waits until LLVM has nothing left to make better. For measurements.
+  void finish_optimising();
   /// What has been compiled for this machine and its forks. All zero with the interpreter.
   [[nodiscard]] jit::CacheCounters code_counters() const;
 
@@ -145,9 +149,10 @@ class Lc3Vm {
   enum class Call : std::uint8_t;
   /// The code of a master and all forks of it.
   struct Code {
-    explicit Code(CodeRegion memory) : region(std::move(memory)), cache({region.bytes, region.begin.value}) {}
+    Code(CodeRegion memory, Engine engine);
     CodeRegion region;
     jit::CodeCache cache;
+    std::optional<jit::Optimiser> optimiser;
   };
   Lc3Vm() = default;
   [[nodiscard]] Result<std::uint64_t> call(Call which, std::initializer_list<std::uint64_t> arguments = {},

@@ -46,7 +46,7 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
     return fail(ErrorKind::kUnsupported, "compiling from x{:04X}: {}", request.pc, wrong);
   }
   WARMFORK_TRY_ASSIGN(const MachineCode code, compile_with_xbyak(unit));
-  const std::span<std::byte> place = allocate(version_bytes(unit, code));
+  const std::span<std::byte> place = allocate(version_bytes(unit, code), true);
   if (place.empty()) {
     ++counters_.refusals;
     return 0;
@@ -57,15 +57,41 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
   counters_.code_bytes += code.bytes.size();
   counters_.compile_ns +=
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
-  return space_.address + static_cast<std::uint64_t>(place.data() - space_.host.data());
+  const std::uint64_t address = address_of(place);
+  if (observer_) {
+    auto words = std::make_shared<std::array<std::uint16_t, kMemoryWords>>();
+    std::ranges::copy(request.words, words->begin());
+    observer_({last_id_, address, epoch_, std::make_shared<const Unit>(std::move(unit)), std::move(words)});
+  }
+  return address;
 }
 
-std::span<std::byte> CodeCache::allocate(std::size_t bytes) {
+Result<bool> CodeCache::replace(const Made& made, const MachineCode& code, std::uint64_t took_ns) {
+  const std::lock_guard lock(mutex_);
+  // Alone, a machine only ever uses the latest.
+  if (made.epoch != epoch_ || (!shared_words_ && made.id != last_id_)) return false;
+  const std::span<std::byte> place = allocate(version_bytes(*made.unit, code), false);
+  if (place.empty()) {
+    ++counters_.refusals;
+    return false;
+  }
+  const WordSet none;
+  WARMFORK_TRY(write_version(*made.unit, code, {*made.words, none, made.unit->lea_sets_cc}, ++last_id_, place));
+  ++counters_.optimised;
+  counters_.optimise_ns += took_ns;
+  // SAFETY: written by write_version(), in this epoch; machines read it at the same time.
+  auto* header = reinterpret_cast<CodeVersion*>(space_.host.data() + (made.address - space_.address));
+  std::atomic_ref(header->successor).store(address_of(place), std::memory_order_release);
+  return true;
+}
+
+std::span<std::byte> CodeCache::allocate(std::size_t bytes, bool may_restart) {
   const std::size_t rounded = (bytes + kPageSize - 1) / kPageSize * kPageSize;
   if (rounded > space_.host.size() - used_) {
     // Alone, the machine that asks is stopped, and goes on in the new version only.
-    if (shared_words_ || rounded > space_.host.size()) return {};
+    if (!may_restart || shared_words_ || rounded > space_.host.size()) return {};
     used_ = 0;
+    ++epoch_;
     ++counters_.restarts;
   }
   const auto place = space_.host.subspan(used_, rounded);
@@ -83,6 +109,7 @@ void CodeCache::clear() {
   left_out_.reset();
   std::ranges::fill(losses_, std::uint8_t{0});
   used_ = 0;
+  ++epoch_;
 }
 
 void CodeCache::share(std::span<const std::uint16_t, kMemoryWords> words) {

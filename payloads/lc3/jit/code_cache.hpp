@@ -9,12 +9,16 @@
 
 #include "base/result.hpp"
 #include "lc3/jit/frontend.hpp"
+#include "lc3/jit/machine_code.hpp"
 #include "lc3/jit/passes.hpp"
 #include "warmfork/lc3/state.hpp"
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -29,6 +33,15 @@ struct CodeSpace {
   std::uint64_t address = 0;
 };
 
+/// What a version was made of, for whoever makes a better one of the same.
+struct Made {
+  std::uint64_t id = 0;
+  std::uint64_t address = 0;
+  std::uint64_t epoch = 0;  // of the cache: another one, and the version is no more
+  std::shared_ptr<const Unit> unit;
+  std::shared_ptr<const std::array<std::uint16_t, kMemoryWords>> words;
+};
+
 struct CacheOptions {
   Passes passes;
   std::uint32_t max_instructions = 16384;  // of a version
@@ -41,7 +54,10 @@ struct CacheCounters {
   std::uint64_t refusals = 0;      // the space was full, or there was nothing to compile
   std::uint64_t instructions = 0;  // LC-3 instructions compiled, in all versions
   std::uint64_t code_bytes = 0;    // machine code made from them
-  std::uint64_t compile_ns = 0;    // translating, optimising, compiling, writing
+  std::uint64_t compile_ns = 0;    // translating, compiling, writing
+  std::uint64_t optimised = 0;     // versions replaced by better ones
+  std::uint64_t optimise_ns = 0;   // on another thread
+  std::uint64_t failures = 0;      // of the optimising compiler
 };
 
 class CodeCache {
@@ -58,6 +74,17 @@ class CodeCache {
   /// Makes a version for it. Returns its address, or 0: it has to be interpreted. Errors: of a compiler.
   [[nodiscard]] Result<std::uint64_t> compile(const Request& request);
 
+  /// Called with every version made, before compile() returns. Set it before the first.
+  void on_version(std::function<void(const Made&)> observer) { observer_ = std::move(observer); }
+
+  /// Replaces a version by one of other code for the same unit: machines that use it go on there at the end of their
+  /// slice. False: it is no longer in use, or there is no room.
+  [[nodiscard]] Result<bool> replace(const Made& made, const MachineCode& code, std::uint64_t took_ns);
+  void count_failure() {
+    const std::lock_guard lock(mutex_);
+    ++counters_.failures;
+  }
+
   /// Forgets what it has learned and compiled, for a machine that begins another program. Nothing if it is shared.
   void clear();
 
@@ -68,7 +95,10 @@ class CodeCache {
   [[nodiscard]] CacheCounters counters() const;
 
  private:
-  [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes);
+  [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes, bool may_restart);
+  [[nodiscard]] std::uint64_t address_of(std::span<const std::byte> place) const {
+    return space_.address + static_cast<std::uint64_t>(place.data() - space_.host.data());
+  }
 
   const CodeSpace space_;
   const CacheOptions options_;
@@ -80,6 +110,8 @@ class CodeCache {
   std::size_t used_ = 0;
   std::size_t touched_ = 0;  // what lies beyond has never been written, and is zero
   std::uint64_t last_id_ = 0;
+  std::uint64_t epoch_ = 0;
+  std::function<void(const Made&)> observer_;
   CacheCounters counters_;
 };
 
