@@ -9,12 +9,14 @@
 
 #include "base/result.hpp"
 #include "lc3/jit/frontend.hpp"
+#include "lc3/jit/machine_code.hpp"
 #include "lc3/jit/passes.hpp"
 #include "warmfork/lc3/state.hpp"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -29,8 +31,12 @@ struct CodeSpace {
   std::uint64_t address = 0;
 };
 
+/// Compiles a verified unit; the result's first byte will probably lie at `address`.
+using Compiler = std::function<Result<MachineCode>(const Unit& unit, std::uint64_t address)>;
+
 struct CacheOptions {
   Passes passes;
+  Compiler compiler;                       // none: the fast one
   std::uint32_t max_instructions = 16384;  // of a version
   std::uint32_t tolerated_losses = 1;      // how often code may be lost for a word before the word is left out
 };

@@ -6,6 +6,7 @@
 #include <xbyak/xbyak.h>
 
 #include <deque>
+#include <optional>
 
 namespace warmfork::lc3::jit {
 namespace {
@@ -33,10 +34,21 @@ class Compiler : public Xbyak::CodeGenerator {
       label_of_.assign(unit_.blocks.rbegin()->first - lowest_ + 1U, kNone);
     }
     for (const auto& [first, block] : unit_.blocks) label_of_[first - lowest_] = static_cast<std::int32_t>(index++);
+    std::vector<std::optional<std::int32_t>> elsewhere(labels_.size());
+    for (const Elsewhere& block : options_.elsewhere) {
+      if (const std::int32_t found = label_of(block.address); found >= 0) {
+        elsewhere[static_cast<std::size_t>(found)] = block.offset;
+      }
+    }
     index = 0;
     for (auto at = unit_.blocks.begin(); at != unit_.blocks.end(); ++at, ++index) {
       const auto next = std::next(at);
       L(labels_[index]);
+      if (elsewhere[index]) {
+        db(0xe9);  // jmp: nothing of Xbyak's knows an address outside
+        dd(static_cast<std::uint32_t>(*elsewhere[index]) - offset() - 4);
+        continue;
+      }
       result.entries.push_back({offset(), at->first});
       emit(at->second, next == unit_.blocks.end() ? -1 : static_cast<int>(next->first), result);
     }

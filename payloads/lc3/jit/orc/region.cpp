@@ -1,0 +1,416 @@
+#include "lc3/jit/orc/region.hpp"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+namespace warmfork::lc3::jit {
+namespace {
+
+constexpr std::uint8_t kLink = 7;  // the register of return addresses
+constexpr std::size_t kMostConstants = 16;
+
+/// What is reached from a call's target until it returns.
+struct Subroutine {
+  std::set<std::uint16_t> body;
+  std::vector<std::uint16_t> callees;
+  std::vector<std::uint16_t> returns;  // where its calls return to
+  std::uint32_t size = 0;
+  bool recursive = false;
+};
+
+class Subroutines {
+ public:
+  explicit Subroutines(const Unit& unit) : unit_(unit) {
+    for (const auto& [first, block] : unit.blocks) {
+      if (block.end.kind != EndKind::kCall) continue;
+      Subroutine& callee = all_[block.end.target];
+      callee.returns.push_back(block.end.next);
+    }
+    for (auto& [entry, subroutine] : all_) find_body(entry, subroutine);
+    for (auto& [entry, subroutine] : all_) subroutine.recursive = reaches(entry, entry);
+    for (const auto& [entry, subroutine] : all_) {
+      for (const std::uint16_t at : subroutine.body) {
+        auto& returns = returns_from_[at];
+        returns.insert(subroutine.returns.begin(), subroutine.returns.end());
+      }
+    }
+  }
+
+  [[nodiscard]] const Subroutine* find(std::uint16_t entry) const {
+    const auto found = all_.find(entry);
+    return found == all_.end() ? nullptr : &found->second;
+  }
+  /// Where a RET in this block may go.
+  [[nodiscard]] const std::set<std::uint16_t>& returns_from(std::uint16_t block) const {
+    static const std::set<std::uint16_t> kNone;
+    const auto found = returns_from_.find(block);
+    return found == returns_from_.end() ? kNone : found->second;
+  }
+
+ private:
+  void find_body(std::uint16_t entry, Subroutine& subroutine) const {
+    std::vector<std::uint16_t> pending{entry};
+    while (!pending.empty()) {
+      const std::uint16_t at = pending.back();
+      pending.pop_back();
+      const auto found = unit_.blocks.find(at);
+      if (found == unit_.blocks.end() || !subroutine.body.insert(at).second) continue;
+      const Block& block = found->second;
+      subroutine.size += block.count;
+      const End& end = block.end;
+      if (end.kind == EndKind::kCall) subroutine.callees.push_back(end.target);
+      if (end.kind == EndKind::kBranch) pending.push_back(end.target);
+      if (end.kind == EndKind::kJump || end.kind == EndKind::kInterpret) continue;
+      if (end.kind == EndKind::kBranch && end.nzp == 7) continue;
+      pending.push_back(end.next);
+    }
+  }
+
+  [[nodiscard]] bool reaches(std::uint16_t from, std::uint16_t to) const {
+    std::set<std::uint16_t> seen;
+    std::vector<std::uint16_t> pending{from};
+    while (!pending.empty()) {
+      const std::uint16_t at = pending.back();
+      pending.pop_back();
+      for (const std::uint16_t callee : all_.at(at).callees) {
+        if (callee == to) return true;
+        if (seen.insert(callee).second) pending.push_back(callee);
+      }
+    }
+    return false;
+  }
+
+  const Unit& unit_;
+  std::map<std::uint16_t, Subroutine> all_;
+  std::map<std::uint16_t, std::set<std::uint16_t>> returns_from_;
+};
+
+class Graph {
+ public:
+  Graph(const Unit& unit, const Subroutines& subroutines, const RegionOptions& options)
+      : unit_(unit), subroutines_(subroutines), options_(options) {
+    for (const auto& [first, block] : unit.blocks) {
+      for (const Op& op : block.ops) {
+        if (op.kind == OpKind::kConst && unit.blocks.contains(op.imm)) constants_.insert(op.imm);
+      }
+    }
+    if (constants_.size() > kMostConstants) constants_.clear();
+  }
+
+  /// `tops`: entered in the main copy. `inner`: have copies of their own up to the next of the tops.
+  Region build(std::span<const std::uint16_t> tops, std::span<const std::uint16_t> inner) {
+    tops_.insert(tops.begin(), tops.end());
+    for (const std::uint16_t pc : tops) enter(pc, kMain);
+    for (const std::uint16_t pc : inner) {
+      contexts_.push_back({.entry = static_cast<std::uint32_t>(contexts_.size())});
+      enter(pc, static_cast<std::uint32_t>(contexts_.size() - 1));
+    }
+    for (std::size_t i = 0; i < region_.nodes.size(); ++i) connect(i);  // which adds nodes
+    std::ranges::sort(region_.entries);
+    return std::move(region_);
+  }
+
+ private:
+  static constexpr std::uint32_t kMain = 0;
+
+  struct Context {
+    std::uint32_t entry = kMain;  // the context that it began in: the main copy or that of an entry
+    std::uint32_t parent = 0;     // of a call: where it was made
+    std::uint32_t depth = 0;      // of calls
+    std::uint16_t returns = 0;    // of a call
+  };
+
+  void enter(std::uint16_t pc, std::uint32_t context) {
+    if (const std::uint32_t node = node_of(pc, context); node != kLeave) region_.entries.emplace_back(pc, node);
+  }
+
+  std::uint32_t node_of(std::uint16_t pc, std::uint32_t context) {
+    const auto found = unit_.blocks.find(pc);
+    if (found == unit_.blocks.end()) return kLeave;
+    const auto [at, added] = numbers_.try_emplace({pc, context}, static_cast<std::uint32_t>(region_.nodes.size()));
+    if (added) region_.nodes.push_back({.block = &found->second, .context = context});
+    return at->second;
+  }
+
+  /// Where an edge leads. From a copy that was made for an entry into the main copy, as soon as that can be entered.
+  std::uint32_t go(std::uint16_t pc, std::uint32_t context) {
+    const Context& from = contexts_[context];
+    if (from.depth == 0 && context != kMain && tops_.contains(pc)) return node_of(pc, kMain);
+    return node_of(pc, context);
+  }
+
+  std::uint32_t call(const Block& block, std::uint32_t from) {
+    const std::uint16_t callee = block.end.target;
+    const Subroutine* subroutine = subroutines_.find(callee);
+    // It has its code where it stands in no loop of the caller: else a copy for each call keeps loops apart.
+    if (subroutine == nullptr || subroutine->recursive || contexts_[from].depth >= options_.inlined_depth ||
+        subroutine->size > options_.inlined_size || copied_ + subroutine->size > options_.copied_in_all) {
+      return go(callee, contexts_[from].entry);
+    }
+    const auto [at, added] = calls_.try_emplace({from, block.end.next}, static_cast<std::uint32_t>(contexts_.size()));
+    if (added) {
+      contexts_.push_back({.entry = contexts_[from].entry,
+                           .parent = from,
+                           .depth = contexts_[from].depth + 1,
+                           .returns = block.end.next});
+      copied_ += subroutine->size;
+    }
+    return node_of(callee, at->second);
+  }
+
+  void connect(std::size_t index) {
+    // Copies: nodes move while some are added.
+    const Block& block = *region_.nodes[index].block;
+    const std::uint32_t context = region_.nodes[index].context;
+    Node to;
+    const End& end = block.end;
+    switch (end.kind) {
+      case EndKind::kFall: to.next = go(end.next, context); break;
+      case EndKind::kBranch:
+        to.target = go(end.target, context);
+        if (end.nzp != 7) to.next = go(end.next, context);
+        break;
+      case EndKind::kCall: to.target = call(block, context); break;
+      case EndKind::kCallTo:
+      case EndKind::kJump: jump(block, context, to); break;
+      case EndKind::kInterpret: break;
+    }
+    Node& node = region_.nodes[index];
+    node.target = to.target;
+    node.next = to.next;
+    node.known = std::move(to.known);
+  }
+
+  void jump(const Block& block, std::uint32_t context, Node& to) {
+    const auto add = [&](std::uint16_t pc, std::uint32_t in) {
+      if (const std::uint32_t node = go(pc, in); node != kLeave) to.known.emplace_back(pc, node);
+    };
+    const Context from = contexts_[context];
+    if (block.end.kind == EndKind::kJump && block.end.a == kLink) {
+      if (from.depth != 0) {
+        add(from.returns, from.parent);
+      } else {
+        for (const std::uint16_t pc : subroutines_.returns_from(block.first)) add(pc, context);
+      }
+      return;
+    }
+    for (const std::uint16_t pc : constants_) add(pc, context);
+  }
+
+  const Unit& unit_;
+  const Subroutines& subroutines_;
+  const RegionOptions& options_;
+  std::set<std::uint16_t> constants_;  // addresses of blocks that the program computes with
+  std::set<std::uint16_t> tops_;
+  std::vector<Context> contexts_{Context{}};
+  std::map<std::pair<std::uint32_t, std::uint16_t>, std::uint32_t> calls_;
+  std::map<std::pair<std::uint16_t, std::uint32_t>, std::uint32_t> numbers_;
+  std::uint32_t copied_ = 0;
+  Region region_;
+};
+
+template <class Visit>
+void for_each_successor(const Node& node, Visit visit) {
+  if (node.target != kLeave) visit(node.target);
+  if (node.next != kLeave) visit(node.next);
+  for (const auto& [pc, to] : node.known) visit(to);
+}
+
+std::vector<std::uint32_t> successors(const Node& node) {
+  std::vector<std::uint32_t> all;
+  for_each_successor(node, [&](std::uint32_t to) { all.push_back(to); });
+  return all;
+}
+
+/// Marks the targets of backward edges as checks. Returns the nodes, each after all it leads to but by those edges.
+std::vector<std::uint32_t> break_cycles(Region& region) {
+  enum class Seen : std::uint8_t { kNo, kOpen, kDone };
+  struct Open {
+    std::uint32_t node;
+    std::vector<std::uint32_t> to;
+  };
+  std::vector<Seen> seen(region.nodes.size(), Seen::kNo);
+  std::vector<std::uint32_t> order;
+  std::vector<Open> open;
+  const auto visit = [&](std::uint32_t node) {
+    seen[node] = Seen::kOpen;
+    open.push_back({node, successors(region.nodes[node])});
+  };
+  for (const auto& [pc, entry] : region.entries) {
+    if (seen[entry] == Seen::kNo) visit(entry);
+    while (!open.empty()) {
+      if (open.back().to.empty()) {
+        seen[open.back().node] = Seen::kDone;
+        order.push_back(open.back().node);
+        open.pop_back();
+        continue;
+      }
+      const std::uint32_t to = open.back().to.back();
+      open.back().to.pop_back();
+      if (seen[to] == Seen::kOpen) region.nodes[to].check = true;
+      if (seen[to] == Seen::kNo) visit(to);
+    }
+  }
+  return order;
+}
+
+void measure_paths(Region& region, const std::vector<std::uint32_t>& order, std::uint32_t limit) {
+  for (const std::uint32_t index : order) {
+    Node& node = region.nodes[index];
+    std::uint32_t rest = 0;
+    for_each_successor(node, [&](std::uint32_t to) {
+      if (!region.nodes[to].check) rest = std::max(rest, region.nodes[to].longest);
+    });
+    node.longest = rest + node.block->count;
+    if (node.longest > limit) node.check = true;
+  }
+}
+
+/// One node of each cycle that is not part of a larger one: the one that it is entered by.
+class Outermost {
+ public:
+  explicit Outermost(const Region& region) : region_(region), state_(region.nodes.size()) {
+    for (std::uint32_t i = 0; i < region.nodes.size(); ++i) {
+      if (state_[i].number == 0) search(i);
+    }
+  }
+
+  /// Addresses of the heads. `on_cycle`: tells for each node whether it is on one.
+  std::set<std::uint16_t> heads(std::vector<bool>& on_cycle) const {
+    std::vector<std::uint32_t> size(region_.nodes.size() + 1);
+    std::vector<bool> itself(region_.nodes.size() + 1);
+    std::map<std::uint32_t, std::uint32_t> head;  // component to node
+    const auto better = [&](std::uint32_t component, std::uint32_t node, bool entered) {
+      // Entered from elsewhere, not in a copy for a call, and first in memory.
+      const auto rank = [&](std::uint32_t n, bool e) {
+        return std::tuple(!e, region_.nodes[n].context != 0, region_.nodes[n].block->first);
+      };
+      const auto [at, added] = head.try_emplace(component, node);
+      if (added) {
+        entered_[component] = entered;
+      } else if (rank(node, entered) < rank(at->second, entered_[component])) {
+        at->second = node;
+        entered_[component] = entered;
+      }
+    };
+    for (std::uint32_t i = 0; i < region_.nodes.size(); ++i) ++size[state_[i].component];
+    for (std::uint32_t i = 0; i < region_.nodes.size(); ++i) {
+      better(state_[i].component, i, false);
+      for_each_successor(region_.nodes[i], [&](std::uint32_t to) {
+        if (to == i) itself[state_[i].component] = true;
+        if (state_[to].component != state_[i].component) better(state_[to].component, to, true);
+      });
+    }
+    std::set<std::uint16_t> result;
+    on_cycle.assign(region_.nodes.size(), false);
+    for (std::uint32_t i = 0; i < region_.nodes.size(); ++i) {
+      const std::uint32_t component = state_[i].component;
+      on_cycle[i] = size[component] > 1 || itself[component];
+      if (on_cycle[i]) result.insert(region_.nodes[head.at(component)].block->first);
+    }
+    return result;
+  }
+
+ private:
+  struct State {
+    std::uint32_t number = 0, low = 0, component = 0;
+    bool waiting = false;
+  };
+
+  // Tarjan's strongly connected components, without recursion.
+  void search(std::uint32_t from) {
+    struct Open {
+      std::uint32_t node;
+      std::vector<std::uint32_t> to;
+    };
+    std::vector<Open> open;
+    const auto visit = [&](std::uint32_t node) {
+      state_[node].number = state_[node].low = ++numbers_;
+      state_[node].waiting = true;
+      waiting_.push_back(node);
+      open.push_back({node, successors(region_.nodes[node])});
+    };
+    visit(from);
+    while (!open.empty()) {
+      const std::uint32_t node = open.back().node;
+      State& state = state_[node];
+      if (!open.back().to.empty()) {
+        const std::uint32_t to = open.back().to.back();
+        open.back().to.pop_back();
+        if (state_[to].number == 0) {
+          visit(to);
+        } else if (state_[to].waiting) {
+          state.low = std::min(state.low, state_[to].number);
+        }
+        continue;
+      }
+      open.pop_back();
+      if (!open.empty()) state_[open.back().node].low = std::min(state_[open.back().node].low, state.low);
+      if (state.low != state.number) continue;
+      ++components_;
+      while (true) {
+        const std::uint32_t member = waiting_.back();
+        waiting_.pop_back();
+        state_[member].waiting = false;
+        state_[member].component = components_;
+        if (member == node) break;
+      }
+    }
+  }
+
+  const Region& region_;
+  std::vector<State> state_;
+  std::vector<std::uint32_t> waiting_;
+  mutable std::map<std::uint32_t, bool> entered_;
+  std::uint32_t numbers_ = 0, components_ = 0;
+};
+
+}  // namespace
+
+Region make_region(const Unit& unit, std::span<const std::uint16_t> entries, const RegionOptions& options) {
+  const Subroutines subroutines(unit);
+  std::vector<std::uint16_t> wanted(entries.begin(), entries.end());
+  const bool chosen_here = wanted.empty();
+  if (chosen_here) {
+    for (const auto& [first, block] : unit.blocks) wanted.push_back(first);
+  }
+  Region whole = Graph(unit, subroutines, options).build(wanted, {});
+  break_cycles(whole);
+  std::vector<bool> on_cycle;
+  const std::set<std::uint16_t> heads = Outermost(whole).heads(on_cycle);
+  std::set<std::uint16_t> tops(heads), inner;
+  for (const auto& [pc, node] : whole.entries) {
+    if (tops.contains(pc)) continue;
+    if (!on_cycle[node]) {
+      if (!chosen_here) tops.insert(pc);
+    } else if (whole.nodes[node].check || !chosen_here) {
+      inner.insert(pc);
+    }
+  }
+  std::vector<std::uint16_t> all_tops(tops.begin(), tops.end()), all_inner(inner.begin(), inner.end());
+  Region region = Graph(unit, subroutines, options).build(all_tops, all_inner);
+  if (!all_inner.empty()) {
+    const std::uint32_t with = instructions_of(region);
+    Region without = Graph(unit, subroutines, options).build(all_tops, {});
+    if (with - std::min(with, instructions_of(without)) > options.copied_to_enter) {
+      region = std::move(without);
+      // Who asked for them gets them, if need be in the middle of loops.
+      if (!chosen_here) {
+        all_tops.insert(all_tops.end(), all_inner.begin(), all_inner.end());
+        region = Graph(unit, subroutines, options).build(all_tops, {});
+      }
+    }
+  }
+  measure_paths(region, break_cycles(region), options.longest_path);
+  return region;
+}
+
+std::uint32_t instructions_of(const Region& region) {
+  std::uint32_t count = 0;
+  for (const Node& node : region.nodes) count += node.block->count;
+  return count;
+}
+
+}  // namespace warmfork::lc3::jit
