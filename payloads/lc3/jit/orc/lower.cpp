@@ -9,6 +9,7 @@
 #include <llvm/IR/MDBuilder.h>
 
 #include <array>
+#include <map>
 
 namespace warmfork::lc3::jit {
 namespace {
@@ -67,6 +68,7 @@ class Lowering {
   }
 
  private:
+  static constexpr std::size_t kMostOperations = 16, kLongestChain = 6;
   static constexpr unsigned kLast = 8, kVariables = 9;  // the last result comes behind the registers
 
   static int offset_of(unsigned variable) {
@@ -130,10 +132,10 @@ class Lowering {
   /// Charges for the longest path, or leaves before the node's first instruction.
   void charge(const Node& node) {
     auto* remaining = b_.CreateLoad(b_.getInt64Ty(), budget_);
-    auto* charged = b_.CreateSub(remaining, b_.getInt64(node.longest));
-    auto* is_short = b_.CreateICmpULT(remaining, b_.getInt64(node.longest));
-    leave_if(is_short, leave(0, node.block->first, 0));
-    b_.CreateStore(charged, budget_);
+    // Charged on both sides: one subtraction whose carry is the condition.
+    auto* charged = b_.CreateBinaryIntrinsic(llvm::Intrinsic::usub_with_overflow, remaining, b_.getInt64(node.longest));
+    b_.CreateStore(b_.CreateExtractValue(charged, 0), budget_);
+    leave_if(b_.CreateExtractValue(charged, 1), leave(node.longest, node.block->first, 0));
   }
 
   void dispatch() {
@@ -167,7 +169,7 @@ class Lowering {
     const End& end = node.block->end;
     switch (end.kind) {
       case EndKind::kFall: b_.CreateBr(edge(rest, node.next, end.next)); return;
-      case EndKind::kBranch: return branch(rest, node, end);
+      case EndKind::kBranch: return branch(rest, index);
       case EndKind::kCall:
         set(7, b_.getInt16(end.next));
         b_.CreateBr(edge(rest, node.target, end.target));
@@ -195,18 +197,139 @@ class Lowering {
     return at;
   }
 
-  void branch(std::uint32_t rest, const Node& node, const End& end) {
-    BasicBlock* target = edge(rest, node.target, end.target);
-    if (end.nzp == 7) {
-      b_.CreateBr(target);
-      return;
-    }
+  Value* taken(const End& end, Value* last) {
     using llvm::CmpInst;
     static constexpr std::array kConditions = {
         CmpInst::BAD_ICMP_PREDICATE, CmpInst::ICMP_SGT, CmpInst::ICMP_EQ, CmpInst::ICMP_SGE,
         CmpInst::ICMP_SLT,           CmpInst::ICMP_NE,  CmpInst::ICMP_SLE};
-    auto* taken = b_.CreateICmp(kConditions.at(end.nzp), get(kLast), b_.getInt16(0));
-    b_.CreateCondBr(taken, target, edge(rest, node.next, end.next));
+    return b_.CreateICmp(kConditions.at(end.nzp), last, b_.getInt16(0));
+  }
+
+  void branch(std::uint32_t rest, std::uint32_t index) {
+    const Node& node = region_.nodes[index];
+    const End& end = node.block->end;
+    if (end.nzp == 7) {
+      b_.CreateBr(edge(rest, node.target, end.target));
+      return;
+    }
+    if (const std::uint32_t join = join_of(index); join != kLeave) {
+      Values values;
+      for (unsigned r = 0; r < kVariables; ++r) values.variables[r] = get(r);
+      values.count = b_.getInt64(0);
+      both_sides(node, join, values);
+      for (unsigned r = 0; r < kVariables; ++r) set(r, values.variables[r]);
+      auto* over = b_.CreateSub(b_.getInt64(rest - charged_at(join)), values.count);
+      b_.CreateStore(b_.CreateAdd(b_.CreateLoad(b_.getInt64Ty(), budget_), over), budget_);
+      b_.CreateBr(head_of(join));
+      return;
+    }
+    auto* condition = taken(end, get(kLast));
+    b_.CreateCondBr(condition, edge(rest, node.target, end.target), edge(rest, node.next, end.next));
+  }
+
+  // Short sides of a branch that meet again are both executed, and one of the results is chosen: programs decide on
+  // data all the time, and a wrong guess costs more than a dozen operations.
+  struct Values {
+    std::array<Value*, kVariables> variables{};
+    Value* count = nullptr;  // instructions executed
+  };
+
+  /// Where both sides of a node's branch meet, if they are short and harmless.
+  std::uint32_t join_of(std::uint32_t index) {
+    const auto [at, added] = joins_.try_emplace(index);
+    if (!added) return at->second.node;  // of itself: not known yet
+    const Node& node = region_.nodes[index];
+    if (node.target == kLeave || node.next == kLeave) return kLeave;
+    const std::vector<std::uint32_t> target = chain(node.target), next = chain(node.next);
+    for (std::size_t length = 0; length < target.size() + next.size() - 1; ++length) {
+      for (std::size_t i = 0; i <= length; ++i) {
+        if (i >= target.size() || length - i >= next.size() || target[i] != next[length - i]) continue;
+        std::size_t cost = 0;
+        for (std::size_t k = 0; k < i; ++k) cost += cost_of(target[k]);
+        for (std::size_t k = 0; k < length - i; ++k) cost += cost_of(next[k]);
+        if (cost > kMostOperations) return kLeave;
+        joins_[index] = {target[i], cost};
+        return target[i];
+      }
+    }
+    return kLeave;
+  }
+  /// What is certainly executed from a node on, one after the other; the last one may be anything.
+  std::vector<std::uint32_t> chain(std::uint32_t from) {
+    std::vector<std::uint32_t> nodes{from};
+    while (nodes.size() < kLongestChain) {
+      const std::uint32_t after = after_of(nodes.back());
+      if (after == kLeave) break;
+      nodes.push_back(after);
+    }
+    return nodes;
+  }
+  std::uint32_t after_of(std::uint32_t index) {
+    const Node& node = region_.nodes[index];
+    if (node.check) return kLeave;
+    for (const Op& op : node.block->ops) {
+      if (may_leave(op.kind)) return kLeave;  // all stores may
+    }
+    const End& end = node.block->end;
+    switch (end.kind) {
+      case EndKind::kFall: return node.next;
+      case EndKind::kCall: return node.target;
+      case EndKind::kBranch: return end.nzp == 7 ? node.target : join_of(index);
+      default: return kLeave;
+    }
+  }
+  std::size_t cost_of(std::uint32_t index) {
+    const auto join = joins_.find(index);
+    return region_.nodes[index].block->ops.size() + (join == joins_.end() ? 0 : join->second.cost);
+  }
+
+  void both_sides(const Node& node, std::uint32_t join, Values& values) {
+    Value* condition = taken(node.block->end, values.variables[kLast]);
+    Values target = values, next = values;
+    side(node.target, join, target);
+    side(node.next, join, next);
+    const auto choose = [&](Value* a, Value* b) {
+      if (a == b) return a;
+      Value* chosen = b_.CreateSelect(condition, a, b);
+      if (auto* select = llvm::dyn_cast<llvm::SelectInst>(chosen)) {
+        select->setMetadata(llvm::LLVMContext::MD_unpredictable, invariant_);
+      }
+      return chosen;
+    };
+    for (unsigned r = 0; r < kVariables; ++r) {
+      values.variables[r] = choose(target.variables[r], next.variables[r]);
+    }
+    values.count = choose(target.count, next.count);
+  }
+
+  void side(std::uint32_t index, std::uint32_t join, Values& values) {
+    for (; index != join; index = after_of(index)) {
+      const Node& node = region_.nodes[index];
+      auto& v = values.variables;
+      for (const Op& op : node.block->ops) {
+        v[op.dr] = compute(op, v[op.a], v[op.b]);
+        if (op.sets_cc) v[kLast] = v[op.dr];
+      }
+      values.count = b_.CreateAdd(values.count, b_.getInt64(node.block->count));
+      const End& end = node.block->end;
+      if (end.kind == EndKind::kCall) v[7] = b_.getInt16(end.next);
+      if (end.kind == EndKind::kBranch && end.nzp != 7) both_sides(node, joins_.at(index).node, values);
+    }
+  }
+
+  /// The result of an operation that cannot make the machine leave and is no store.
+  Value* compute(const Op& op, Value* a, Value* b) {
+    switch (op.kind) {
+      case OpKind::kConst: return b_.getInt16(op.imm);
+      case OpKind::kMove: return a;
+      case OpKind::kAdd: return b_.CreateAdd(a, b);
+      case OpKind::kAddImm: return b_.CreateAdd(a, b_.getInt16(op.imm));
+      case OpKind::kAnd: return b_.CreateAnd(a, b);
+      case OpKind::kAndImm: return b_.CreateAnd(a, b_.getInt16(op.imm));
+      case OpKind::kNot: return b_.CreateNot(a);
+      case OpKind::kLoad: return b_.CreateLoad(word_, fixed(op.imm));
+      default: return nullptr;
+    }
   }
 
   void jump(std::uint32_t rest, const Node& node, Value* to) {
@@ -247,14 +370,6 @@ class Lowering {
       return true;
     };
     switch (op.kind) {
-      case OpKind::kConst: return result(b_.getInt16(op.imm));
-      case OpKind::kMove: return result(get(op.a));
-      case OpKind::kAdd: return result(b_.CreateAdd(get(op.a), get(op.b)));
-      case OpKind::kAddImm: return result(b_.CreateAdd(get(op.a), b_.getInt16(op.imm)));
-      case OpKind::kAnd: return result(b_.CreateAnd(get(op.a), get(op.b)));
-      case OpKind::kAndImm: return result(b_.CreateAnd(get(op.a), b_.getInt16(op.imm)));
-      case OpKind::kNot: return result(b_.CreateNot(get(op.a)));
-      case OpKind::kLoad: return result(b_.CreateLoad(word_, fixed(op.imm)));
       case OpKind::kLoadBase: return load(b_.CreateAdd(get(op.a), b_.getInt16(op.imm)));
       case OpKind::kLoadIndirect: return load(b_.CreateLoad(word_, fixed(op.imm)));
       case OpKind::kStore:
@@ -267,8 +382,8 @@ class Lowering {
         return true;
       case OpKind::kStoreBase: return store(b_.CreateAdd(get(op.b), b_.getInt16(op.imm)));
       case OpKind::kStoreIndirect: return store(b_.CreateLoad(word_, fixed(op.imm)));
+      default: return result(compute(op, get(op.a), get(op.b)));
     }
-    return true;
   }
 
   void finish() {
@@ -293,6 +408,11 @@ class Lowering {
   std::array<Value*, kVariables> variables_{};
   Value *budget_ = nullptr, *give_back_ = nullptr, *out_ = nullptr;
   std::vector<BasicBlock*> bodies_, checks_;  // by node
+  struct Join {
+    std::uint32_t node = kLeave;
+    std::size_t cost = 0;
+  };
+  std::map<std::uint32_t, Join> joins_;  // by node whose branch it is
   BasicBlock* exit_ = nullptr;
 };
 

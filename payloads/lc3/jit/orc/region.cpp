@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <set>
+#include <tuple>
 
 namespace warmfork::lc3::jit {
 namespace {
@@ -224,40 +224,37 @@ std::vector<std::uint32_t> successors(const Node& node) {
   return all;
 }
 
-/// Marks the targets of backward edges as checks. Returns the nodes, each after all it leads to but by those edges.
-std::vector<std::uint32_t> break_cycles(Region& region) {
-  enum class Seen : std::uint8_t { kNo, kOpen, kDone };
+/// The nodes, each after all it leads to but for checks. They are on every cycle.
+std::vector<std::uint32_t> backwards(const Region& region) {
   struct Open {
     std::uint32_t node;
     std::vector<std::uint32_t> to;
   };
-  std::vector<Seen> seen(region.nodes.size(), Seen::kNo);
+  std::vector<bool> seen(region.nodes.size());
   std::vector<std::uint32_t> order;
   std::vector<Open> open;
   const auto visit = [&](std::uint32_t node) {
-    seen[node] = Seen::kOpen;
+    seen[node] = true;
     open.push_back({node, successors(region.nodes[node])});
   };
-  for (const auto& [pc, entry] : region.entries) {
-    if (seen[entry] == Seen::kNo) visit(entry);
+  for (std::uint32_t from = 0; from < region.nodes.size(); ++from) {
+    if (!seen[from]) visit(from);
     while (!open.empty()) {
       if (open.back().to.empty()) {
-        seen[open.back().node] = Seen::kDone;
         order.push_back(open.back().node);
         open.pop_back();
         continue;
       }
       const std::uint32_t to = open.back().to.back();
       open.back().to.pop_back();
-      if (seen[to] == Seen::kOpen) region.nodes[to].check = true;
-      if (seen[to] == Seen::kNo) visit(to);
+      if (!seen[to] && !region.nodes[to].check) visit(to);
     }
   }
   return order;
 }
 
-void measure_paths(Region& region, const std::vector<std::uint32_t>& order, std::uint32_t limit) {
-  for (const std::uint32_t index : order) {
+void measure_paths(Region& region, std::uint32_t limit) {
+  for (const std::uint32_t index : backwards(region)) {
     Node& node = region.nodes[index];
     std::uint32_t rest = 0;
     for_each_successor(node, [&](std::uint32_t to) {
@@ -268,48 +265,45 @@ void measure_paths(Region& region, const std::vector<std::uint32_t>& order, std:
   }
 }
 
-/// One node of each cycle that is not part of a larger one: the one that it is entered by.
-class Outermost {
+/// The cycles of a graph without the edges into some nodes, those that share nodes taken together.
+class Cycles {
  public:
-  explicit Outermost(const Region& region) : region_(region), state_(region.nodes.size()) {
+  Cycles(const Region& region, const std::vector<bool>& not_into)
+      : region_(region), not_into_(not_into), state_(region.nodes.size()) {
     for (std::uint32_t i = 0; i < region.nodes.size(); ++i) {
       if (state_[i].number == 0) search(i);
     }
+    std::vector<std::uint32_t> size(components_ + 1);
+    on_cycle_.resize(region.nodes.size());
+    for (const State& state : state_) ++size[state.component];
+    for (std::uint32_t i = 0; i < region.nodes.size(); ++i) {
+      on_cycle_[i] = size[component(i)] > 1;
+      for (const std::uint32_t to : followed(i)) on_cycle_[i] = on_cycle_[i] || to == i;
+    }
   }
 
-  /// Addresses of the heads. `on_cycle`: tells for each node whether it is on one.
-  std::set<std::uint16_t> heads(std::vector<bool>& on_cycle) const {
-    std::vector<std::uint32_t> size(region_.nodes.size() + 1);
-    std::vector<bool> itself(region_.nodes.size() + 1);
-    std::map<std::uint32_t, std::uint32_t> head;  // component to node
-    const auto better = [&](std::uint32_t component, std::uint32_t node, bool entered) {
-      // Entered from elsewhere, not in a copy for a call, and first in memory.
-      const auto rank = [&](std::uint32_t n, bool e) {
-        return std::tuple(!e, region_.nodes[n].context != 0, region_.nodes[n].block->first);
-      };
-      const auto [at, added] = head.try_emplace(component, node);
-      if (added) {
-        entered_[component] = entered;
-      } else if (rank(node, entered) < rank(at->second, entered_[component])) {
-        at->second = node;
-        entered_[component] = entered;
-      }
-    };
-    for (std::uint32_t i = 0; i < region_.nodes.size(); ++i) ++size[state_[i].component];
+  [[nodiscard]] bool on_cycle(std::uint32_t node) const { return on_cycle_[node]; }
+  [[nodiscard]] std::uint32_t component(std::uint32_t node) const { return state_[node].component; }
+
+  /// One node for each: what it is entered at, if possible, not in a copy for a call, and first in memory.
+  [[nodiscard]] std::vector<std::uint32_t> heads() const {
+    std::vector<bool> entered(region_.nodes.size());
     for (std::uint32_t i = 0; i < region_.nodes.size(); ++i) {
-      better(state_[i].component, i, false);
       for_each_successor(region_.nodes[i], [&](std::uint32_t to) {
-        if (to == i) itself[state_[i].component] = true;
-        if (state_[to].component != state_[i].component) better(state_[to].component, to, true);
+        if (component(to) != component(i)) entered[to] = true;
       });
     }
-    std::set<std::uint16_t> result;
-    on_cycle.assign(region_.nodes.size(), false);
+    const auto rank = [&](std::uint32_t node) {
+      return std::tuple(!entered[node], region_.nodes[node].context != 0, region_.nodes[node].block->first);
+    };
+    std::map<std::uint32_t, std::uint32_t> heads;
     for (std::uint32_t i = 0; i < region_.nodes.size(); ++i) {
-      const std::uint32_t component = state_[i].component;
-      on_cycle[i] = size[component] > 1 || itself[component];
-      if (on_cycle[i]) result.insert(region_.nodes[head.at(component)].block->first);
+      if (!on_cycle_[i]) continue;
+      const auto [at, added] = heads.try_emplace(component(i), i);
+      if (!added && rank(i) < rank(at->second)) at->second = i;
     }
+    std::vector<std::uint32_t> result;
+    for (const auto& [component, node] : heads) result.push_back(node);
     return result;
   }
 
@@ -318,6 +312,12 @@ class Outermost {
     std::uint32_t number = 0, low = 0, component = 0;
     bool waiting = false;
   };
+
+  [[nodiscard]] std::vector<std::uint32_t> followed(std::uint32_t node) const {
+    std::vector<std::uint32_t> to = successors(region_.nodes[node]);
+    std::erase_if(to, [&](std::uint32_t at) { return not_into_[at]; });
+    return to;
+  }
 
   // Tarjan's strongly connected components, without recursion.
   void search(std::uint32_t from) {
@@ -330,7 +330,7 @@ class Outermost {
       state_[node].number = state_[node].low = ++numbers_;
       state_[node].waiting = true;
       waiting_.push_back(node);
-      open.push_back({node, successors(region_.nodes[node])});
+      open.push_back({node, followed(node)});
     };
     visit(from);
     while (!open.empty()) {
@@ -361,11 +361,41 @@ class Outermost {
   }
 
   const Region& region_;
+  const std::vector<bool>& not_into_;
   std::vector<State> state_;
+  std::vector<bool> on_cycle_;
   std::vector<std::uint32_t> waiting_;
-  mutable std::map<std::uint32_t, bool> entered_;
   std::uint32_t numbers_ = 0, components_ = 0;
 };
+
+/// Loops and the loops in them: each has a head, which is a check; what is behind a loop is one, too, so that the loop
+/// pays for itself only.
+struct Loops {
+  std::vector<std::uint32_t> outer_heads;
+  std::vector<bool> in_loop, is_head;  // by node
+};
+
+Loops find_loops(Region& region) {
+  Loops loops;
+  std::vector<bool>& heads = loops.is_head;
+  heads.resize(region.nodes.size());
+  for (bool outer = true;; outer = false) {
+    const Cycles cycles(region, heads);
+    const std::vector<std::uint32_t> found = cycles.heads();
+    if (outer) {
+      loops.outer_heads = found;
+      for (std::uint32_t i = 0; i < region.nodes.size(); ++i) loops.in_loop.push_back(cycles.on_cycle(i));
+    }
+    if (found.empty()) return loops;
+    for (const std::uint32_t head : found) heads[head] = region.nodes[head].check = true;
+    for (std::uint32_t i = 0; i < region.nodes.size(); ++i) {
+      if (!cycles.on_cycle(i)) continue;
+      for_each_successor(region.nodes[i], [&](std::uint32_t to) {
+        if (cycles.component(to) != cycles.component(i)) region.nodes[to].check = true;
+      });
+    }
+  }
+}
 
 }  // namespace
 
@@ -377,15 +407,14 @@ Region make_region(const Unit& unit, std::span<const std::uint16_t> entries, con
     for (const auto& [first, block] : unit.blocks) wanted.push_back(first);
   }
   Region whole = Graph(unit, subroutines, options).build(wanted, {});
-  break_cycles(whole);
-  std::vector<bool> on_cycle;
-  const std::set<std::uint16_t> heads = Outermost(whole).heads(on_cycle);
-  std::set<std::uint16_t> tops(heads), inner;
+  const Loops loops = find_loops(whole);
+  std::set<std::uint16_t> tops, inner;
+  for (const std::uint32_t head : loops.outer_heads) tops.insert(whole.nodes[head].block->first);
   for (const auto& [pc, node] : whole.entries) {
     if (tops.contains(pc)) continue;
-    if (!on_cycle[node]) {
+    if (!loops.in_loop[node]) {
       if (!chosen_here) tops.insert(pc);
-    } else if (whole.nodes[node].check || !chosen_here) {
+    } else if (loops.is_head[node] || !chosen_here) {
       inner.insert(pc);
     }
   }
@@ -403,7 +432,8 @@ Region make_region(const Unit& unit, std::span<const std::uint16_t> entries, con
       }
     }
   }
-  measure_paths(region, break_cycles(region), options.longest_path);
+  find_loops(region);
+  measure_paths(region, options.longest_path);
   return region;
 }
 
