@@ -48,7 +48,7 @@ inline std::string engine_name(const ::testing::TestParamInfo<Engine>& param) {
 #ifdef WARMFORK_TEST_ORC
 inline constexpr Engine kEngines[] = {Engine::kOrc, Engine::kBoth};
 inline constexpr Engine kFastEngines[] = {Engine::kOrc, Engine::kBoth};
-inline constexpr unsigned kRandomPrograms = 250;  // milliseconds to compile each time
+inline constexpr unsigned kRandomPrograms = 150;  // milliseconds to compile each time
 inline jit::Compiler compiler_of(Engine engine) {
   static const std::unique_ptr<jit::OrcCompiler> compiler = *jit::OrcCompiler::create();
   return [engine](const jit::Unit& unit, std::uint64_t address) -> Result<jit::MachineCode> {

@@ -54,7 +54,6 @@ class Lowering {
       if (used_[r]) b_.CreateStore(b_.CreateLoad(word_, in_state(offset_of(r))), variables_[r]);
     }
     budget_ = b_.CreateAlloca(b_.getInt64Ty());
-    give_back_ = b_.CreateAlloca(b_.getInt64Ty());
     out_ = b_.CreateAlloca(b_.getInt32Ty());
     exit_ = block();
     for (const Node& node : region_.nodes) {
@@ -111,7 +110,12 @@ class Lowering {
     return at;
   }
   void leave_here(std::uint32_t given_back, Value* out) {
-    b_.CreateStore(b_.getInt64(given_back), give_back_);
+    // Each stores for itself: one place for all would be a merge of everything with everything.
+    auto* remaining = b_.CreateAdd(b_.CreateLoad(b_.getInt64Ty(), budget_), b_.getInt64(given_back));
+    b_.CreateStore(remaining, in_state(WARMFORK_LC3_FAST_BUDGET));
+    for (unsigned r = 0; r < kVariables; ++r) {
+      if (changed_[r]) b_.CreateStore(get(r), in_state(offset_of(r)));
+    }
     b_.CreateStore(out, out_);
     b_.CreateBr(exit_);
   }
@@ -132,10 +136,10 @@ class Lowering {
   /// Charges for the longest path, or leaves before the node's first instruction.
   void charge(const Node& node) {
     auto* remaining = b_.CreateLoad(b_.getInt64Ty(), budget_);
-    // Charged on both sides: one subtraction whose carry is the condition.
-    auto* charged = b_.CreateBinaryIntrinsic(llvm::Intrinsic::usub_with_overflow, remaining, b_.getInt64(node.longest));
-    b_.CreateStore(b_.CreateExtractValue(charged, 0), budget_);
-    leave_if(b_.CreateExtractValue(charged, 1), leave(node.longest, node.block->first, 0));
+    // Charged on both sides, so that one subtraction does. Budgets of 2^63 and more look used up: exact, only slow.
+    auto* charged = b_.CreateSub(remaining, b_.getInt64(node.longest));
+    b_.CreateStore(charged, budget_);
+    leave_if(b_.CreateICmpSLT(charged, b_.getInt64(0)), leave(node.longest, node.block->first, 0));
   }
 
   void dispatch() {
@@ -388,11 +392,6 @@ class Lowering {
 
   void finish() {
     b_.SetInsertPoint(exit_);
-    auto* remaining = b_.CreateAdd(b_.CreateLoad(b_.getInt64Ty(), budget_), b_.CreateLoad(b_.getInt64Ty(), give_back_));
-    b_.CreateStore(remaining, in_state(WARMFORK_LC3_FAST_BUDGET));
-    for (unsigned r = 0; r < kVariables; ++r) {
-      if (changed_[r]) b_.CreateStore(get(r), in_state(offset_of(r)));
-    }
     b_.CreateRet(b_.CreateLoad(b_.getInt32Ty(), out_));
   }
 
@@ -406,7 +405,7 @@ class Lowering {
   WordSet guarded_;
   std::array<bool, kVariables> used_{}, changed_{};
   std::array<Value*, kVariables> variables_{};
-  Value *budget_ = nullptr, *give_back_ = nullptr, *out_ = nullptr;
+  Value *budget_ = nullptr, *out_ = nullptr;
   std::vector<BasicBlock*> bodies_, checks_;  // by node
   struct Join {
     std::uint32_t node = kLeave;

@@ -99,21 +99,19 @@ class Graph {
     if (constants_.size() > kMostConstants) constants_.clear();
   }
 
-  /// `tops`: entered in the main copy. `inner`: have copies of their own up to the next of the tops.
+  /// `tops`: entered in the main copy. `inner`: in one of their own, which goes on in the main copy at the next of the
+  /// tops.
   Region build(std::span<const std::uint16_t> tops, std::span<const std::uint16_t> inner) {
     tops_.insert(tops.begin(), tops.end());
     for (const std::uint16_t pc : tops) enter(pc, kMain);
-    for (const std::uint16_t pc : inner) {
-      contexts_.push_back({.entry = static_cast<std::uint32_t>(contexts_.size())});
-      enter(pc, static_cast<std::uint32_t>(contexts_.size() - 1));
-    }
+    for (const std::uint16_t pc : inner) enter(pc, kInner);
     for (std::size_t i = 0; i < region_.nodes.size(); ++i) connect(i);  // which adds nodes
     std::ranges::sort(region_.entries);
     return std::move(region_);
   }
 
  private:
-  static constexpr std::uint32_t kMain = 0;
+  static constexpr std::uint32_t kMain = 0, kInner = 1;
 
   struct Context {
     std::uint32_t entry = kMain;  // the context that it began in: the main copy or that of an entry
@@ -204,7 +202,7 @@ class Graph {
   const RegionOptions& options_;
   std::set<std::uint16_t> constants_;  // addresses of blocks that the program computes with
   std::set<std::uint16_t> tops_;
-  std::vector<Context> contexts_{Context{}};
+  std::vector<Context> contexts_{Context{.entry = kMain}, Context{.entry = kInner}};
   std::map<std::pair<std::uint32_t, std::uint16_t>, std::uint32_t> calls_;
   std::map<std::pair<std::uint16_t, std::uint32_t>, std::uint32_t> numbers_;
   std::uint32_t copied_ = 0;

@@ -40,11 +40,11 @@ struct Region {
 };
 
 struct RegionOptions {
-  std::uint32_t longest_path = 256;     // between checks; a block may be longer
-  std::uint32_t inlined_size = 200;     // instructions of a subroutine that is copied for each call
-  std::uint32_t inlined_depth = 6;      // of calls
-  std::uint32_t copied_in_all = 6000;   // instructions in copies for calls
-  std::uint32_t copied_to_enter = 800;  // instructions in copies for entries inside of loops
+  std::uint32_t longest_path = 256;      // between checks; a block may be longer
+  std::uint32_t inlined_size = 200;      // instructions of a subroutine that is copied for each call
+  std::uint32_t inlined_depth = 6;       // of calls
+  std::uint32_t copied_in_all = 6000;    // instructions in copies for calls
+  std::uint32_t copied_to_enter = 4000;  // instructions in the copy for entries inside of loops
 };
 
 /// Everything reachable from the entries. Without entries: from the heads of the unit's loops and recursions; those of
