@@ -53,9 +53,9 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST_P(Engines, RandomProgramsLeaveAllInTheSameState) {
-  for (const Engine engine : {Engine::kFast, Engine::kXbyak}) {
+  for (const Engine engine : kFastEngines) {
     const unsigned first_seed = 20'000;
-    for (unsigned seed = first_seed; seed < first_seed + 400; ++seed) {
+    for (unsigned seed = first_seed; seed < first_seed + kRandomPrograms; ++seed) {
       SCOPED_TRACE("seed " + std::to_string(seed));
       std::mt19937 random(seed);
       Machine fast(engine, GetParam().config), careful(Engine::kCareful, GetParam().config);

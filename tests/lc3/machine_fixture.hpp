@@ -3,6 +3,10 @@
 
 #include "lc3/core/engine.hpp"
 #include "lc3/jit/host_runner.hpp"
+#ifdef WARMFORK_TEST_ORC
+#include "lc3/jit/orc/combine.hpp"
+#include "lc3/jit/orc/orc_compiler.hpp"
+#endif
 
 #include <gtest/gtest.h>
 
@@ -26,23 +30,54 @@ inline void PrintTo(StopReason reason, std::ostream* out) {
   *out << kNames[static_cast<std::uint32_t>(reason)];
 }
 
-enum class Engine { kFast, kCareful, kXbyak };
+/// kOrc: everything by the optimising compiler. kBoth: its code where that is best entered, xbyak's for the rest.
+enum class Engine { kFast, kCareful, kXbyak, kOrc, kBoth };
 
 inline std::string engine_name(const ::testing::TestParamInfo<Engine>& param) {
   switch (param.param) {
     case Engine::kFast: return "fast";
     case Engine::kCareful: return "careful";
-    case Engine::kXbyak: break;
+    case Engine::kXbyak: return "xbyak";
+    case Engine::kOrc: return "orc";
+    case Engine::kBoth: break;
   }
-  return "xbyak";
+  return "both";
 }
+
+/// Those that a test program is about: the optimising compiler has one of its own, as LLVM takes a while to load.
+#ifdef WARMFORK_TEST_ORC
+inline constexpr Engine kEngines[] = {Engine::kOrc, Engine::kBoth};
+inline constexpr Engine kFastEngines[] = {Engine::kOrc, Engine::kBoth};
+inline constexpr unsigned kRandomPrograms = 150;  // milliseconds to compile each time
+inline jit::Compiler compiler_of(Engine engine) {
+  static const std::unique_ptr<jit::OrcCompiler> compiler = *jit::OrcCompiler::create();
+  return [engine](const jit::Unit& unit, std::uint64_t address) -> Result<jit::MachineCode> {
+    std::vector<std::uint16_t> all;
+    if (engine == Engine::kOrc) {
+      for (const auto& [first, block] : unit.blocks) all.push_back(first);
+    }
+    auto code = compiler->compile(unit, all, address);
+    if (code && engine == Engine::kBoth) code = jit::complete_with_xbyak(unit, *std::move(code));
+    EXPECT_TRUE(code) << code.error().message;
+    return code;
+  };
+}
+#else
+inline constexpr Engine kEngines[] = {Engine::kFast, Engine::kCareful, Engine::kXbyak};
+inline constexpr Engine kFastEngines[] = {Engine::kFast, Engine::kXbyak};
+inline constexpr unsigned kRandomPrograms = 400;
+inline jit::Compiler compiler_of(Engine /*engine*/) { return {}; }
+#endif
 
 /// A machine with program space from x3000; every engine runs it.
 class Machine {
  public:
   explicit Machine(Engine engine, std::uint32_t config = 0) : engine_(engine), state_(std::make_unique<State>()) {
     initialise(*state_, config);
-    if (engine == Engine::kXbyak) runner_ = *jit::HostRunner::create();
+    if (engine == Engine::kFast || engine == Engine::kCareful) return;
+    jit::RunnerOptions options;
+    options.cache.compiler = compiler_of(engine);
+    runner_ = *jit::HostRunner::create(options);
   }
 
   State& operator*() { return *state_; }
@@ -92,8 +127,7 @@ class EngineTest : public ::testing::TestWithParam<Engine> {
   Machine machine(std::uint32_t config = 0) const { return Machine(GetParam(), config); }
 };
 
-#define WARMFORK_ON_EVERY_ENGINE(suite)                                                                        \
-  INSTANTIATE_TEST_SUITE_P(Engines, suite, ::testing::Values(Engine::kFast, Engine::kCareful, Engine::kXbyak), \
-                           engine_name)
+#define WARMFORK_ON_EVERY_ENGINE(suite) \
+  INSTANTIATE_TEST_SUITE_P(Engines, suite, ::testing::ValuesIn(kEngines), engine_name)
 
 }  // namespace warmfork::lc3

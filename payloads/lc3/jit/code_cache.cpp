@@ -45,7 +45,9 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
   if (const std::string wrong = verify(unit); !wrong.empty()) {
     return fail(ErrorKind::kUnsupported, "compiling from x{:04X}: {}", request.pc, wrong);
   }
-  WARMFORK_TRY_ASSIGN(const MachineCode code, compile_with_xbyak(unit));
+  WARMFORK_TRY_ASSIGN(const MachineCode code, options_.compiler
+                                                  ? options_.compiler(unit, space_.address + used_ + kCodeText)
+                                                  : compile_with_xbyak(unit));
   const std::span<std::byte> place = allocate(version_bytes(unit, code), true);
   if (place.empty()) {
     ++counters_.refusals;

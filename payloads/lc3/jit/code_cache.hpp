@@ -42,8 +42,12 @@ struct Made {
   std::shared_ptr<const std::array<std::uint16_t, kMemoryWords>> words;
 };
 
+/// Compiles a verified unit; the result's first byte will probably lie at `address`.
+using Compiler = std::function<Result<MachineCode>(const Unit& unit, std::uint64_t address)>;
+
 struct CacheOptions {
   Passes passes;
+  Compiler compiler;                       // none: the fast one
   std::uint32_t max_instructions = 16384;  // of a version
   std::uint32_t tolerated_losses = 1;      // how often code may be lost for a word before the word is left out
 };

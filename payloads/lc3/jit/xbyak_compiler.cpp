@@ -5,6 +5,7 @@
 
 #include <xbyak/xbyak.h>
 
+#include <optional>
 #include <vector>
 
 namespace warmfork::lc3::jit {
@@ -32,9 +33,21 @@ class Compiler : public Xbyak::CodeGenerator {
       index_of_.assign(unit_.blocks.rbegin()->first - lowest_ + 1U, kNone);
     }
     for (const auto& [first, block] : unit_.blocks) index_of_[first - lowest_] = static_cast<std::int32_t>(index++);
+    std::vector<std::optional<std::int32_t>> elsewhere(starts_.size());
+    for (const Elsewhere& block : options_.elsewhere) {
+      if (const std::int32_t found = index_of(block.address); found >= 0) {
+        elsewhere[static_cast<std::size_t>(found)] = block.offset;
+      }
+    }
     index = 0;
     for (auto at = unit_.blocks.begin(); at != unit_.blocks.end(); ++at, ++index) {
       const auto next = std::next(at);
+      if (elsewhere[index]) {
+        // Jumps go there at once; only what falls into the block needs one here.
+        starts_[index] = static_cast<std::size_t>(std::int64_t{*elsewhere[index]});
+        land(jump(kAlways), starts_[index]);
+        continue;
+      }
       starts_[index] = getSize();
       result.entries.push_back({offset(), at->first});
       emit(at->second, next == unit_.blocks.end() ? -1 : static_cast<int>(next->first), result);

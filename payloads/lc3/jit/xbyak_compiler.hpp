@@ -10,11 +10,18 @@
 
 namespace warmfork::lc3::jit {
 
-struct XbyakOptions {
-  bool marks = false;  // fill MachineCode::marks
+/// A block that is not compiled: its code lies elsewhere, at this distance from the first byte of what is.
+struct Elsewhere {
+  std::int32_t offset;
+  std::uint16_t address;
 };
 
-/// Compiles all blocks of a verified unit. Errors (kLimit): the code outgrew every estimate.
+struct XbyakOptions {
+  bool marks = false;  // fill MachineCode::marks
+  std::vector<Elsewhere> elsewhere;
+};
+
+/// Compiles all blocks of a verified unit but those elsewhere. Errors (kLimit): the code outgrew every estimate.
 [[nodiscard]] Result<MachineCode> compile_with_xbyak(const Unit& unit, const XbyakOptions& options = {});
 
 }  // namespace warmfork::lc3::jit

@@ -1,0 +1,196 @@
+// What only the optimising compiler has: regions and their budgets, entries inside of loops, calls that are copied,
+// and code that both compilers share.
+#include "lc3/asm/assembler.hpp"
+#include "lc3/jit/orc/region.hpp"
+#include "machine_fixture.hpp"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <random>
+
+namespace warmfork::lc3 {
+namespace {
+
+// Loops in loops, a call that is copied, recursion on a stack, a jump through a table, stores of every kind.
+constexpr const char* kProgram = R"(
+        .ORIG x3000
+        LD R6, STACK
+OUTER   AND R0, R0, #0
+        ADD R0, R0, #5
+        JSR SUM
+        ST R1, RESULT
+        LEA R2, TABLE
+        LD R3, TURN
+        AND R3, R3, #1
+        ADD R2, R2, R3
+        LDR R2, R2, #0
+        JMP R2
+EVEN    LD R4, RESULT
+        STI R4, POINTER
+        JSR DOUBLE
+        BRnzp JOINED
+ODD     LDI R4, POINTER
+        JSR DOUBLE
+        ADD R4, R4, R4
+        BRn JOINED
+        NOT R4, R4
+JOINED  ST R4, RESULT
+        AND R5, R5, #0
+        ADD R5, R5, #7
+INNER   LEA R2, CELLS
+        AND R3, R5, #3
+        ADD R2, R2, R3
+        LDR R3, R2, #0
+        ADD R3, R3, R4
+        STR R3, R2, #0
+        ADD R5, R5, #-1
+        BRp INNER
+        LD R3, TURN
+        ADD R3, R3, #1
+        ST R3, TURN
+        LEA R2, DOUBLE
+        JSRR R2
+        BRnzp OUTER
+DOUBLE  ADD R4, R4, R4
+        BRzp DONE
+        ADD R4, R4, #1
+DONE    RET
+SUM     ADD R0, R0, #0
+        BRz NOTHING
+        ADD R6, R6, #-2
+        STR R7, R6, #0
+        STR R0, R6, #1
+        ADD R0, R0, #-1
+        JSR SUM
+        LDR R0, R6, #1
+        LDR R7, R6, #0
+        ADD R6, R6, #2
+        ADD R1, R1, R0
+        RET
+NOTHING AND R1, R1, #0
+        RET
+STACK   .FILL xFDF0
+TABLE   .FILL EVEN
+        .FILL ODD
+POINTER .FILL CELLS
+TURN    .FILL 0
+RESULT  .FILL 0
+CELLS   .BLKW 4
+        .END
+)";
+
+void load_program(Machine& machine, const char* source) {
+  const auto program = assemble(source, "test");
+  ASSERT_TRUE(program);
+  for (const auto& segment : program->segments) {
+    ASSERT_TRUE(load(*machine, segment.origin, segment.words.data(), segment.words.size()));
+  }
+  machine->pc = program->entry();
+}
+
+jit::Unit unit_of(const Machine& machine) {
+  static const jit::WordSet kNone;
+  const State& state = *const_cast<Machine&>(machine);  // NOLINT: reading
+  const std::uint16_t roots[] = {state.pc};
+  return jit::translate({std::span<const std::uint16_t, kMemoryWords>(state.memory), kNone, false}, roots);
+}
+
+class Orc : public EngineTest {};
+WARMFORK_ON_EVERY_ENGINE(Orc);
+
+TEST_P(Orc, StopsAfterExactlyTheBudgetWhereverThatIs) {
+  for (const std::uint64_t start : {0U, 1U, 100U, 5000U}) {
+    Machine compiled = machine(), careful(Engine::kCareful);
+    for (Machine* m : {&compiled, &careful}) {
+      load_program(*m, kProgram);
+      m->run(start);
+    }
+    std::mt19937 random(17);
+    for (std::uint64_t budget = 0; budget < 600; ++budget) {
+      const std::uint64_t cut = budget < 300 ? budget : random() % 5000;
+      compiled.run(cut), careful.run(cut);
+      ASSERT_EQ(compiled->result.stop, StopReason::kBudget);
+      ASSERT_EQ(compiled->result.executed, cut);
+      ASSERT_EQ(compiled->pc, careful->pc) << "budget " << cut;
+      ASSERT_EQ(psr(*compiled), psr(*careful));
+      for (unsigned n = 0; n < 8; ++n) ASSERT_EQ(compiled.r(n), careful.r(n)) << "R" << n << ", budget " << cut;
+      ASSERT_EQ(std::memcmp(compiled->memory, careful->memory, sizeof compiled->memory), 0);
+    }
+  }
+}
+
+TEST_P(Orc, ASubroutineThatChangesItsReturnAddressGoesWhereItSays) {
+  Machine compiled = machine(), careful(Engine::kCareful);
+  for (Machine* m : {&compiled, &careful}) {
+    load_program(*m, R"(
+        .ORIG x3000
+LOOP    JSR SKIP
+        ADD R0, R0, #1
+        ADD R1, R1, #1
+        BRnzp LOOP
+SKIP    AND R2, R1, #1
+        BRz EVEN
+        ADD R7, R7, #1
+EVEN    ADD R1, R1, #1
+        RET
+        .END)");
+    m->run(10'000);
+  }
+  for (unsigned n = 0; n < 8; ++n) EXPECT_EQ(compiled.r(n), careful.r(n)) << "R" << n;
+  EXPECT_EQ(compiled->pc, careful->pc);
+}
+
+TEST(OrcRegion, EveryCycleHasACheckAndEveryPathIsCovered) {
+  Machine machine(Engine::kFast);
+  load_program(machine, kProgram);
+  const jit::Unit unit = unit_of(machine);
+  std::vector<std::uint16_t> all;
+  for (const auto& [first, block] : unit.blocks) all.push_back(first);
+  for (const auto& entries : {std::vector<std::uint16_t>{}, all, std::vector<std::uint16_t>{0x3000}}) {
+    const jit::Region region = jit::make_region(unit, entries);
+    ASSERT_FALSE(region.entries.empty());
+    for (const jit::Node& node : region.nodes) {
+      const auto covers = [&](std::uint32_t to) {
+        if (to == jit::kLeave) return;
+        const jit::Node& next = region.nodes[to];
+        EXPECT_GE(node.longest, node.block->count + (next.check ? 0U : next.longest));
+      };
+      covers(node.target), covers(node.next);
+      for (const auto& [pc, to] : node.known) covers(to);
+    }
+    EXPECT_LT(jit::instructions_of(region), 2000U);
+  }
+}
+
+TEST(OrcRegion, IsEnteredAtTheHeadsOfLoops) {
+  Machine machine(Engine::kFast);
+  load_program(machine, R"(
+        .ORIG x3000
+        ADD R0, R0, #1
+OUTER   ADD R1, R1, #1
+INNER   ADD R2, R2, #1
+        BRp INNER
+        ADD R1, R1, #1
+        BRp OUTER
+        HALT
+        .END)");
+  const jit::Region region = jit::make_region(unit_of(machine), {});
+  std::vector<std::uint16_t> entries;
+  for (const auto& [pc, node] : region.entries) entries.push_back(pc);
+  EXPECT_THAT(entries, testing::ElementsAre(0x3001, 0x3002));
+}
+
+TEST(OrcCompiler, NamesWhatLlvmDoesNotKnow) {
+  const auto compiler = jit::OrcCompiler::create({.cpu = "x86-64", .features = "+bmi"});
+  ASSERT_TRUE(compiler);
+  // A program without a loop has nothing worth entering.
+  Machine machine(Engine::kFast);
+  machine.words(0x3000, {0x1021, 0xf025});
+  const auto code = (*compiler)->compile(unit_of(machine), {}, 0x1000);
+  ASSERT_TRUE(code) << code.error().message;
+  EXPECT_TRUE(code->bytes.empty());
+}
+
+}  // namespace
+}  // namespace warmfork::lc3
