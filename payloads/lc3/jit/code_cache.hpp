@@ -62,9 +62,16 @@ class CodeCache {
   /// that are as in `words`, those of the master that they were forked from.
   void share(std::span<const std::uint16_t, kMemoryWords> words);
 
+  /// Begins as if nothing had ever been compiled; counters go on. No machine may be in what was compiled before.
+  void clear();
+
+  /// What the next request would compile of these words, if it came from a place that is known already: for reports.
+  [[nodiscard]] Unit unit(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
+
   [[nodiscard]] CacheCounters counters() const;
 
  private:
+  [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
   [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes);
 
   const CodeSpace space_;

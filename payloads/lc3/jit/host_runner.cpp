@@ -29,7 +29,13 @@ Result<std::unique_ptr<HostRunner>> HostRunner::create(const RunnerOptions& opti
   return std::unique_ptr<HostRunner>(new HostRunner(std::move(code), options));
 }
 
+void HostRunner::clear() {
+  cache_.clear();
+  patience_ = first_patience_;
+}
+
 const RunResult& HostRunner::run(State& state, std::uint64_t budget) {
+  if (!can_run_fast(state)) return run_careful(state, budget);
   state.compiling = 1;
   state.code_use.patience = patience_;
   forget_code(state);  // callers write to the machine's memory as they like

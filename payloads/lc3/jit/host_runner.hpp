@@ -35,16 +35,22 @@ class HostRunner {
  public:
   [[nodiscard]] static Result<std::unique_ptr<HostRunner>> create(const RunnerOptions& options = {});
 
-  /// As run_fast(), compiling what the machine asks for. The result lies in state.result.
+  /// As run() without instrumentation, compiling what the machine asks for. The result lies in state.result.
   const RunResult& run(State& state, std::uint64_t budget);
+
+  /// Forgets all code and how long it took to come by: another program begins.
+  void clear();
 
   [[nodiscard]] CodeCache& cache() { return cache_; }
 
  private:
   HostRunner(HostCode code, const RunnerOptions& options)
-      : patience_(options.patience), code_(std::move(code)), cache_(code_.space(), options.cache) {}
+      : first_patience_(options.patience),
+        patience_(options.patience),
+        code_(std::move(code)),
+        cache_(code_.space(), options.cache) {}
 
-  std::uint32_t patience_;
+  std::uint32_t first_patience_, patience_;
   HostCode code_;
   CodeCache cache_;
 };
