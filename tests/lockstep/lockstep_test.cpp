@@ -43,7 +43,7 @@ INSTANTIATE_TEST_SUITE_P(Generators, Generated,
 TEST_P(Generated, ProgramsRunTheSameOnAllEngines) {
   Lockstep all = lockstep({"careful", "fast", "xbyak"});
   std::uint64_t instructions = 0;
-  const std::uint64_t programs = scaled(5'000);
+  const std::uint64_t programs = scaled(26'000);
   for (std::uint64_t seed = 1; seed <= programs; ++seed) {
     const LockstepCase one = generate(GetParam(), seed, 1'000'000);
     const LockstepOutcome outcome = all.run(one);
@@ -51,6 +51,39 @@ TEST_P(Generated, ProgramsRunTheSameOnAllEngines) {
     instructions += outcome.instructions;
   }
   RecordProperty("instructions", std::to_string(instructions));
+}
+
+// Fast and compiled running is cut into slices, at which nothing may be forgotten that a proof needs.
+TEST(Idle, IsProvenAtTheSameInstructionWhereverSlicesEnd) {
+  Lockstep all = lockstep({"careful", "fast", "xbyak"});
+  const std::uint16_t poll[] = {0xa003, 0x1260, 0x07fd, 0xf025, kKbsr};  // LDI R0; ADD R1, R1, #0; BRzp
+  // Slices of 1,024 instructions while interrupts are enabled.
+  for (int before = 1000; before < 1040; ++before) {
+    LockstepCase one;
+    one.name = fmt::format("polling after {} instructions", before);
+    one.config = kDetectIdle;
+    one.kbsr = kKbsrInterruptEnable;
+    for (int i = 0; i < before; ++i) one.words.push_back({static_cast<std::uint16_t>(0x3000 + i), 0x1021});
+    one.add(static_cast<std::uint16_t>(0x3000 + before), poll);
+    const LockstepOutcome outcome = all.run(one);
+    ASSERT_FALSE(outcome.difference) << outcome.difference->report;
+    EXPECT_EQ(outcome.stop, StopReason::kInputExhausted);
+  }
+  // Slices of 2^20 instructions beside compiled code: the loops take 2^20 + 16 - 2 * less.
+  const std::uint16_t loops[] = {0x127f, 0x0bfe, 0x14bf, 0x03fc};  // ADD R1, R1, #-1; BRnp; ADD R2, R2, #-1; BRp
+  for (int less = 0; less < 20; ++less) {
+    LockstepCase one;
+    one.name = fmt::format("polling after two loops less {}", less);
+    one.config = kDetectIdle;
+    one.registers[1] = static_cast<std::uint16_t>(-less);
+    one.registers[2] = 8;
+    one.add(0x3000, loops);
+    one.add(0x3004, poll);
+    one.budget = 2'000'000;
+    const LockstepOutcome outcome = all.run(one);
+    ASSERT_FALSE(outcome.difference) << outcome.difference->report;
+    EXPECT_EQ(outcome.stop, StopReason::kInputExhausted);
+  }
 }
 
 // --- Lockstep itself
@@ -220,7 +253,7 @@ TEST(Reports, ShowWhatTheCompilerMadeOfTheBlock) {
   one.words = {{0x3000, 0x1021}, {0x3001, 0x0ffe}};
   prepare(*state, one);
   engine->run(*state, 1000);
-  EXPECT_EQ(engine->explain(*state).substr(0, 83),
+  EXPECT_EQ(engine->explain(*state).substr(0, 84),
             "block, optimised:\nx3000, 2 instructions\n  x3000  R0 = R0 + 1 !\n  x3001  go to x3000\n");
   EXPECT_THAT(engine->explain(*state), HasSubstr("machine code:\n  +00000  x3000  48 83 ef 02"));
   state->pc = 0x4000;

@@ -12,11 +12,13 @@
 #include <utility>
 #include <vector>
 
-#define WARMFORK_PROGRAMS(X)                                                                                          \
-  X(ackermann)                                                                                                        \
-  X(calculator)                                                                                                       \
-  X(echo) X(factorial) X(hanoi) X(hello) X(interrupt_default) X(jump_table) X(keyboard_interrupt) X(matrix) X(own_os) \
-      X(prompt) X(putsp) X(replaced_traps_3) X(self_modify) X(sieve) X(sort) X(strings)
+#define WARMFORK_PROGRAMS(X)                                                                                        \
+  X(ackermann)                                                                                                      \
+  X(calculator)                                                                                                     \
+  X(echo)                                                                                                           \
+  X(factorial)                                                                                                      \
+  X(hanoi) X(hello) X(interrupt_default) X(jump_table) X(keyboard_interrupt) X(matrix) X(own_os) X(prompt) X(putsp) \
+      X(replaced_traps_3) X(self_modify) X(sieve) X(sort) X(strings)
 #define WARMFORK_DECLARE(name)                                       \
   extern "C" const unsigned char warmfork_lockstep_##name##_begin[]; \
   extern "C" const unsigned char warmfork_lockstep_##name##_end[];
@@ -131,6 +133,21 @@ std::uint32_t random_config(Random& random) {
   return config;
 }
 
+// Comparing all memory takes as long as thousands of instructions: few slices, seldom many small ones.
+void slices(Random& random, LockstepCase& one) {
+  one.slice_seed = random.next();
+  switch (random.below(16)) {
+    case 0:
+      one.longest_slice = 1 + random.below(16);
+      one.budget = std::min<std::uint64_t>(one.budget, 16 * one.longest_slice);
+      break;
+    case 1:
+    case 2:
+    case 3: one.longest_slice = one.budget; break;
+    default: one.longest_slice = 0; break;
+  }
+}
+
 void begin(Random& random, LockstepCase& one, std::uint16_t origin) {
   one.config = random_config(random);
   one.pc = origin;
@@ -138,8 +155,7 @@ void begin(Random& random, LockstepCase& one, std::uint16_t origin) {
   one.psr = u16((random.chance(70) ? kPsrUser : 0U) | (random.below(8) << 8) | (1U << random.below(3)));
   if (random.chance(10)) one.fill = random.next() | 1;
   one.budget = 200 + random.below(3000);
-  one.longest_slice = random.chance(50) ? 0 : 1 + random.below(random.chance(30) ? 20 : 1500);
-  one.slice_seed = random.next();
+  slices(random, one);
 }
 
 void type(Random& random, LockstepCase& one, int pieces) {
@@ -212,7 +228,6 @@ void control_flow(std::uint64_t seed, LockstepCase& one) {
   code.reserve_from(7);
   structure(code, 4);
   random.chance(80) ? code.again() : code.put(kHaltTrap);
-  one.budget *= 2;
   one.add(kUserBase, code.words);
 }
 
@@ -462,8 +477,7 @@ void programs(std::uint64_t seed, LockstepCase& one) {
     }
   }
   one.budget = 2000 + random.below(20'000);
-  one.longest_slice = random.chance(50) ? 0 : 1 + random.below(10'000);
-  one.slice_seed = random.next();
+  slices(random, one);
   type(random, one, random.between(0, 8));
 }
 
