@@ -43,7 +43,7 @@ INSTANTIATE_TEST_SUITE_P(Generators, Generated,
 TEST_P(Generated, ProgramsRunTheSameOnAllEngines) {
   Lockstep all = lockstep({"careful", "fast", "xbyak"});
   std::uint64_t instructions = 0;
-  const std::uint64_t programs = scaled(26'000);
+  const std::uint64_t programs = scaled(24'000);
   for (std::uint64_t seed = 1; seed <= programs; ++seed) {
     const LockstepCase one = generate(GetParam(), seed, 1'000'000);
     const LockstepOutcome outcome = all.run(one);

@@ -32,6 +32,7 @@ Result<std::unique_ptr<HostRunner>> HostRunner::create(const RunnerOptions& opti
 void HostRunner::clear() {
   cache_.clear();
   patience_ = first_patience_;
+  failure_.reset();
 }
 
 const RunResult& HostRunner::run(State& state, std::uint64_t budget) {
@@ -50,6 +51,7 @@ const RunResult& HostRunner::run(State& state, std::uint64_t budget) {
                                           .pc = state.pc,
                                           .lea_sets_cc = state.lea_sets_cc != 0,
                                           .lost = changed});
+    if (!compiled && !failure_) failure_ = compiled.error();
     state.code_use.wanted = compiled.value_or(0);
     state.code_use.patience = patience_ = longer_patience(patience_);
   }

@@ -10,6 +10,7 @@
 #include "lc3/jit/code_cache.hpp"
 
 #include <memory>
+#include <optional>
 
 namespace warmfork::lc3::jit {
 
@@ -41,6 +42,9 @@ class HostRunner {
   /// Forgets all code and how long it took to come by: another program begins.
   void clear();
 
+  /// The first error of the compiler since clear(): machines go on without its code.
+  [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
+
   [[nodiscard]] CodeCache& cache() { return cache_; }
 
  private:
@@ -53,6 +57,7 @@ class HostRunner {
   std::uint32_t first_patience_, patience_;
   HostCode code_;
   CodeCache cache_;
+  std::optional<Error> failure_;
 };
 
 /// How long to interpret before asking again: each request costs more than the one before had to gain.

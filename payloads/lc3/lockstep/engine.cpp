@@ -48,6 +48,9 @@ class Compiling final : public LockstepEngine {
   [[nodiscard]] std::string_view name() const override { return "xbyak"; }
   const RunResult& run(State& state, std::uint64_t budget) override { return runner_->run(state, budget); }
   void forget() override { runner_->clear(); }
+  [[nodiscard]] std::string complaint() const override {
+    return runner_->failure() ? runner_->failure()->message : std::string{};
+  }
 
   [[nodiscard]] std::string explain(const State& state) override {
     const std::span<const std::uint16_t, kMemoryWords> words(state.memory);

@@ -24,6 +24,8 @@ class LockstepEngine {
   [[nodiscard]] virtual std::string_view name() const = 0;
   /// As run_careful(): exactly the budget, unless the machine stops before. The result is also left in state.result.
   virtual const RunResult& run(State& state, std::uint64_t budget) = 0;
+  /// What the engine itself has found to be wrong since the program began; empty if nothing. Counts as a difference.
+  [[nodiscard]] virtual std::string complaint() const { return {}; }
   /// Another program begins: nothing is known of those before, so that runs repeat exactly.
   virtual void forget() {}
   /// What the engine makes of the instructions around PC, for reports: its intermediate form, its machine code.

@@ -12,13 +12,15 @@
 #include <utility>
 #include <vector>
 
-#define WARMFORK_PROGRAMS(X)                                                                                        \
-  X(ackermann)                                                                                                      \
-  X(calculator)                                                                                                     \
-  X(echo)                                                                                                           \
-  X(factorial)                                                                                                      \
-  X(hanoi) X(hello) X(interrupt_default) X(jump_table) X(keyboard_interrupt) X(matrix) X(own_os) X(prompt) X(putsp) \
-      X(replaced_traps_3) X(self_modify) X(sieve) X(sort) X(strings)
+#define WARMFORK_PROGRAMS(X)                                                                                          \
+  X(ackermann)                                                                                                        \
+  X(calculator)                                                                                                       \
+  X(echo)                                                                                                             \
+  X(factorial)                                                                                                        \
+  X(hanoi)                                                                                                            \
+  X(hello)                                                                                                            \
+  X(interrupt_default) X(jump_table) X(keyboard_interrupt) X(matrix) X(own_os) X(prompt) X(putsp) X(replaced_traps_3) \
+      X(self_modify) X(sieve) X(sort) X(strings)
 #define WARMFORK_DECLARE(name)                                       \
   extern "C" const unsigned char warmfork_lockstep_##name##_begin[]; \
   extern "C" const unsigned char warmfork_lockstep_##name##_end[];
@@ -286,6 +288,46 @@ void self_modifying(std::uint64_t seed, LockstepCase& one) {
   one.add(kUserBase, code.words);
 }
 
+// Few words under many names, and registers whose values are known: what an optimiser remembers, and must forget.
+void memory(std::uint64_t seed, LockstepCase& one) {
+  Random random(seed);
+  begin(random, one, kUserBase);
+  Code code(random, kUserBase);
+  constexpr int kWords = 4, kData = 2 * kWords;
+  const int size = random.between(8, 120);
+  for (int i = 0; i < kWords; ++i) code.put(random.word());
+  for (int i = 0; i < kWords; ++i) {
+    const int to = random.chance(85) ? random.between(0, kWords - 1) : random.between(0, kData + size - 1);
+    code.put(u16(kUserBase + to));
+  }
+  const int base = random.between(4, 7);
+  while (code.size() < kData + size) {
+    const int here = code.size();
+    const int r = random.between(0, 3);
+    const int word = random.between(0, kWords - 1);
+    switch (random.below(12)) {
+      case 0:
+      case 1: code.put(ld(r, word - here - 1)); break;
+      case 2: code.put(st(r, word - here - 1)); break;
+      case 3: code.put(with(Operation::kLdr, {{kDr, r}, {kBase, base}, {kOffset6, word}})); break;
+      case 4: code.put(str(r, base, word)); break;
+      case 5: code.put(ldi(r, kWords + word - here - 1)); break;
+      case 6: code.put(sti(r, kWords + word - here - 1)); break;
+      case 7: code.put(lea(random.chance(70) ? base : r, -here - 1)); break;
+      case 8: code.put(random.chance(60) ? clear(r) : add_imm(r, random.between(0, 3), random.between(-16, 15))); break;
+      case 9: code.put(br(random.between(0, 7), random.between(0, 3))); break;
+      default:
+        code.reserve_from(4);
+        code.arithmetic();
+        break;
+    }
+  }
+  code.again();
+  one.pc = u16(kUserBase + kData);
+  for (std::size_t r = 4; r < 8; ++r) one.registers[r] = kUserBase;
+  one.add(kUserBase, code.words);
+}
+
 void devices(std::uint64_t seed, LockstepCase& one) {
   Random random(seed);
   begin(random, one, kUserBase);
@@ -481,10 +523,11 @@ void programs(std::uint64_t seed, LockstepCase& one) {
   type(random, one, random.between(0, 8));
 }
 
-constexpr std::array<LockstepGenerator, 8> kGenerators{{
+constexpr std::array<LockstepGenerator, 9> kGenerators{{
     {"straight", "straight lines of arithmetic and memory", straight_line},
     {"flow", "loops that end, branches, subroutines", control_flow},
     {"self", "code that changes code: ahead, in its block, behind, to the same value, back and forth", self_modifying},
+    {"memory", "few words under many names, and registers whose values are known", memory},
     {"devices", "KBSR, DSR and friends through pointers, TRAPs, interrupts, exceptions", devices},
     {"wrap", "both ends of memory", wrap_around},
     {"jumps", "computed jumps into the middle of blocks and into data", jumps},

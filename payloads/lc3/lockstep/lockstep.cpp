@@ -184,7 +184,7 @@ Lockstep::Advance Lockstep::advance(const LockstepCase& one, Position& position,
   for (std::size_t i = 0; i < engines_.size(); ++i) engines_[i]->run(*machines_[i], budget);
   const State& reference = *machines_[0];
   for (std::size_t i = 1; i < machines_.size(); ++i) {
-    if (same(reference, *machines_[i])) continue;
+    if (same(reference, *machines_[i]) && engines_[i]->complaint().empty()) continue;
     different_ = i;
     return Advance::kDifferent;
   }
@@ -269,10 +269,16 @@ std::optional<std::uint64_t> Lockstep::differs(const LockstepCase& one) {
 }
 
 LockstepDifference Lockstep::locate(const LockstepCase& one, const Position& before, std::uint64_t after) {
-  const std::size_t engine = different_;
   LockstepDifference difference;
-  difference.engine = engines_[engine]->name();
-  difference.what = differences(*machines_[0], *machines_[engine], engines_[0]->name(), difference.engine);
+  const auto note = [&] {
+    LockstepEngine& engine = *engines_[different_];
+    difference.engine = engine.name();
+    difference.what = differences(*machines_[0], *machines_[different_], engines_[0]->name(), difference.engine);
+    if (const std::string wrong = engine.complaint(); !wrong.empty()) {
+      difference.what.push_back(fmt::format("{}: {}", difference.engine, wrong));
+    }
+  };
+  note();
 
   // Where engines keep what they have learnt, a part of the run may go differently: then all of it is run again.
   bool from_begin = checkpoint_.machines.empty();
@@ -284,11 +290,7 @@ LockstepDifference Lockstep::locate(const LockstepCase& one, const Position& bef
     (differs_at(one, middle, from_begin) ? different : equal) = middle;
   }
   difference.instruction = different;
-  if (found && differs_at(one, different, from_begin)) {
-    difference.what =
-        differences(*machines_[0], *machines_[different_], engines_[0]->name(), engines_[different_]->name());
-    difference.engine = engines_[different_]->name();
-  }
+  if (found && differs_at(one, different, from_begin)) note();
   // The machines before it, and what the engine has made of the code by then.
   const bool settled = !differs_at(one, different - 1, from_begin);
   const State& state = *machines_[0];
