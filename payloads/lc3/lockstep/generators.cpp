@@ -12,15 +12,17 @@
 #include <utility>
 #include <vector>
 
-#define WARMFORK_PROGRAMS(X)                                                                                          \
-  X(ackermann)                                                                                                        \
-  X(calculator)                                                                                                       \
-  X(echo)                                                                                                             \
-  X(factorial)                                                                                                        \
-  X(hanoi)                                                                                                            \
-  X(hello)                                                                                                            \
-  X(interrupt_default) X(jump_table) X(keyboard_interrupt) X(matrix) X(own_os) X(prompt) X(putsp) X(replaced_traps_3) \
-      X(self_modify) X(sieve) X(sort) X(strings)
+#define WARMFORK_PROGRAMS(X) \
+  X(ackermann)               \
+  X(calculator)              \
+  X(echo)                    \
+  X(factorial)               \
+  X(hanoi)                   \
+  X(hello)                   \
+  X(interrupt_default)       \
+  X(jump_table)              \
+  X(keyboard_interrupt)      \
+  X(matrix) X(own_os) X(prompt) X(putsp) X(replaced_traps_3) X(self_modify) X(sieve) X(sort) X(strings)
 #define WARMFORK_DECLARE(name)                                       \
   extern "C" const unsigned char warmfork_lockstep_##name##_begin[]; \
   extern "C" const unsigned char warmfork_lockstep_##name##_end[];
