@@ -85,6 +85,18 @@ TEST_F(CodeUse, AWordThatKeepsChangingIsLeftOut) {
   EXPECT_EQ(m->code_use.lost[1], 0x3003);
 }
 
+// What is lost in one run counts when the next one asks for code.
+TEST_F(CodeUse, AWordThatChangesInSeveralRunsIsLeftOutAsWell) {
+  start();
+  words(0x3000, {0x2002, 0x1021, 0x3000, 0x1260, 0x0ffb});
+  for (int i = 0; i < 20; ++i) {
+    // The word goes back and forth, so that it stays an addition.
+    m->memory[0x3003] = 0x1260;
+    run(40);  // each asks for code about once
+  }
+  EXPECT_EQ(m->code_use.lost_count, 2U);
+}
+
 TEST_F(CodeUse, WhatATrapPushesOverCodeLosesIt) {
   start(kRunIntoEmptyVectors);
   words(0x3000, {0x1021, 0x1261, 0xf030, 0x1021, 0x0ffb});  // six instructions a turn

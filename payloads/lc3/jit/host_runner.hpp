@@ -55,6 +55,7 @@ class HostRunner {
         cache_(code_.space(), options.cache) {}
 
   std::uint32_t first_patience_, patience_;
+  std::uint32_t lost_ = 0;  // of the machine's lost_count, what the cache has been told
   HostCode code_;
   CodeCache cache_;
   std::optional<Error> failure_;
