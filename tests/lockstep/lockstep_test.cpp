@@ -253,8 +253,9 @@ TEST(Reports, ShowWhatTheCompilerMadeOfTheBlock) {
   one.words = {{0x3000, 0x1021}, {0x3001, 0x0ffe}};
   prepare(*state, one);
   engine->run(*state, 1000);
-  EXPECT_EQ(engine->explain(*state).substr(0, 84),
-            "block, optimised:\nx3000, 2 instructions\n  x3000  R0 = R0 + 1 !\n  x3001  go to x3000\n");
+  EXPECT_THAT(engine->explain(*state), ::testing::StartsWith("block, optimised"));
+  EXPECT_THAT(engine->explain(*state),
+              HasSubstr("\nx3000, 2 instructions\n  x3000  R0 = R0 + 1 !\n  x3001  go to x3000\n"));
   EXPECT_THAT(engine->explain(*state), HasSubstr("machine code:\n  +00000  x3000  48 83 ef 02"));
   state->pc = 0x4000;
   EXPECT_EQ(engine->explain(*state), "no block: the instruction is interpreted\n");

@@ -28,10 +28,12 @@ class Fast final : public LockstepEngine {
 std::string machine_code_text(const jit::Unit& unit, const jit::Block& block) {
   const auto code = jit::compile_with_xbyak(unit, {.marks = true});
   if (!code) return fmt::format("  does not compile: {}\n", code.error().message);
+  const auto entry = std::ranges::find(code->entries, block.first, &jit::MachineCode::Mark::address);
   std::string text;
   for (std::size_t i = 0; i < code->marks.size(); ++i) {
     const auto [offset, address] = code->marks[i];
-    if (address < block.first || address > block.end.pc) continue;
+    // What lies before its entry is the end of the block in front, which may bear the same address.
+    if (offset < entry->offset || address < block.first || address > block.end.pc) continue;
     const std::size_t end = i + 1 < code->marks.size() ? code->marks[i + 1].offset : code->bytes.size();
     if (end == offset) continue;
     text += fmt::format("  +{:05X}  x{:04X} ", offset, address);
@@ -62,7 +64,9 @@ class Compiling final : public LockstepEngine {
     if (state.pc >= block.first + block.count && state.pc != block.end.pc) {
       return "no block: the instruction is interpreted\n";
     }
-    return fmt::format("block, optimised:\n{}machine code:\n{}", jit::to_string(block), machine_code_text(unit, block));
+    // A block runs as a whole, or is interpreted if the budget ends in it: the cause may lie before PC.
+    return fmt::format("block, optimised (it parts as a whole, the cause may lie before PC):\n{}machine code:\n{}",
+                       jit::to_string(block), machine_code_text(unit, block));
   }
 
  private:
