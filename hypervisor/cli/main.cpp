@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   add_doctor(app, outcome);
   add_bench(app, outcome);
   add_compare(app, outcome);
+  add_lockstep(app, outcome);
   add_verify_reset(app, outcome);
   keep_standard_descriptors();
   try {

@@ -8,7 +8,7 @@ extern "C" {
 [[gnu::visibility("hidden")]] std::uint32_t lc3_fast_enter(warmfork::lc3::State* state);
 // The same, using compiled code where there is some.
 [[gnu::visibility("hidden")]] std::uint32_t lc3_compiling_enter(warmfork::lc3::State* state);
-// Called by fast.S: the instruction at PC, carefully. Nonzero (a StopReason): leave.
+// Called by fast.S: the instruction at PC, carefully. Nonzero (a StopReason, or kProveIdle): leave.
 [[gnu::visibility("hidden")]] std::uint32_t lc3_fast_slow_step(warmfork::lc3::State* state);
 }
 
@@ -20,6 +20,10 @@ static_assert(static_cast<std::uint32_t>(StopReason::kCompile) == 13, "fast.S re
 
 // How long compiled code runs before the machine looks for newer code: a fraction of a millisecond.
 constexpr std::uint64_t kCompiledSlice = 1 << 20;
+
+// What a slice ends with when a poll is to be looked at with all that remains of the run: a proof that the machine is
+// idle must not depend on where slices end.
+constexpr std::uint32_t kProveIdle = kStopReasonCount;
 
 /// Statistics and watchpoints.
 class InstrumentedHooks {
@@ -161,12 +165,18 @@ const RunResult& run_fast(State& state, std::uint64_t budget) {
         if (slice > until_poll) slice = until_poll;
       }
       state.fast_budget = slice;
-      const auto stop =
-          static_cast<StopReason>(state.compiling != 0 ? lc3_compiling_enter(&state) : lc3_fast_enter(&state));
+      const std::uint32_t end = state.compiling != 0 ? lc3_compiling_enter(&state) : lc3_fast_enter(&state);
       remaining -= slice - state.fast_budget;
       if (slice == kCompiledSlice) {
         CodeUse& use = state.code_use;
         use.samples[use.slices++ % (sizeof use.samples / sizeof use.samples[0])] = state.pc;
+      }
+      auto stop = static_cast<StopReason>(end);
+      if (end == kProveIdle) {
+        CodeHooks hooks(state);
+        stop = after_poll(state, hooks, remaining);
+        hooks.settle();
+        if (stop == StopReason::kNone) continue;
       }
       if (stop != StopReason::kBudget) return stop;
     }
@@ -222,8 +232,8 @@ std::uint32_t lc3_fast_slow_step(warmfork::lc3::State* state) {
   if (!out.executed) ++state->fast_budget;
   StopReason stop = out.stop;
   if (stop == StopReason::kNone && out.polled) {
-    stop = after_poll(*state, hooks, state->fast_budget);
-    hooks.settle();
+    if ((state->config & kDetectIdle) != 0 && same_poll(state->poll, *state)) return kProveIdle;
+    stop = after_poll(*state, hooks, state->fast_budget);  // no more than a record: nothing is executed
   }
   // Interrupts enabled: back to run_fast(), which looks for them and hands out short slices.
   if (stop == StopReason::kNone && (state->kbsr & kKbsrInterruptEnable) != 0) stop = StopReason::kBudget;

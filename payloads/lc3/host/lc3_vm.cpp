@@ -168,7 +168,7 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
   input_head_ = 0;
   output_tail_ = 0;
   if (code_ != nullptr) {
-    code_->cache.clear();
+    if (!code_->cache.shared()) code_->cache.clear();  // else others execute what is there
     const bool eager = options.engine == Engine::kXbyak || options.engine == Engine::kOrc;
     patience_ = eager ? kEagerPatience : kAutoPatience;
     compile_first_ = eager;

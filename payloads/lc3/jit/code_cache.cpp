@@ -29,19 +29,11 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
     roots_.push_back(request.pc);
   }
 
-  WordSet left_out = left_out_;
-  if (shared_words_) {
-    for (std::uint32_t i = 0; i < kMemoryWords; ++i) {
-      if (request.words[i] != (*shared_words_)[i]) left_out.set(i);
-    }
-  }
-  const Source source{request.words, left_out, request.lea_sets_cc};
-  Unit unit = translate(source, roots_, options_.max_instructions);
+  Unit unit = translate_all(request.words, request.lea_sets_cc);
   if (unit.blocks.empty()) {
     ++counters_.refusals;
     return 0;
   }
-  run_passes(unit, options_.passes);
   if (const std::string wrong = verify(unit); !wrong.empty()) {
     return fail(ErrorKind::kUnsupported, "compiling from x{:04X}: {}", request.pc, wrong);
   }
@@ -53,7 +45,8 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
     ++counters_.refusals;
     return 0;
   }
-  WARMFORK_TRY(write_version(unit, code, source, ++last_id_, place));
+  // Only its words are looked at: none of a block has been left out.
+  WARMFORK_TRY(write_version(unit, code, {request.words, left_out_, request.lea_sets_cc}, ++last_id_, place));
   ++counters_.versions;
   for (const auto& [first, block] : unit.blocks) counters_.instructions += block.count;
   counters_.code_bytes += code.bytes.size();
@@ -87,6 +80,34 @@ Result<bool> CodeCache::replace(const Made& made, const MachineCode& code, std::
   return true;
 }
 
+Unit CodeCache::translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const {
+  WordSet left_out = left_out_;
+  if (shared_words_) {
+    for (std::uint32_t i = 0; i < kMemoryWords; ++i) {
+      if (words[i] != (*shared_words_)[i]) left_out.set(i);
+    }
+  }
+  Unit unit = translate({words, left_out, lea_sets_cc}, roots_, options_.max_instructions);
+  run_passes(unit, options_.passes);
+  return unit;
+}
+
+Unit CodeCache::unit(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const {
+  const std::lock_guard lock(mutex_);
+  return translate_all(words, lea_sets_cc);
+}
+
+void CodeCache::clear() {
+  const std::lock_guard lock(mutex_);
+  roots_.clear();
+  is_root_.reset();
+  left_out_.reset();
+  std::ranges::fill(losses_, std::uint8_t{0});
+  shared_words_.reset();
+  used_ = 0;
+  ++epoch_;
+}
+
 std::span<std::byte> CodeCache::allocate(std::size_t bytes, bool may_restart) {
   const std::size_t rounded = (bytes + kPageSize - 1) / kPageSize * kPageSize;
   if (rounded > space_.host.size() - used_) {
@@ -103,15 +124,9 @@ std::span<std::byte> CodeCache::allocate(std::size_t bytes, bool may_restart) {
   return place;
 }
 
-void CodeCache::clear() {
+bool CodeCache::shared() const {
   const std::lock_guard lock(mutex_);
-  if (shared_words_) return;
-  roots_.clear();
-  is_root_.reset();
-  left_out_.reset();
-  std::ranges::fill(losses_, std::uint8_t{0});
-  used_ = 0;
-  ++epoch_;
+  return shared_words_.has_value();
 }
 
 void CodeCache::share(std::span<const std::uint16_t, kMemoryWords> words) {

@@ -89,16 +89,21 @@ class CodeCache {
     ++counters_.failures;
   }
 
-  /// Forgets what it has learned and compiled, for a machine that begins another program. Nothing if it is shared.
-  void clear();
-
   /// From now on other machines execute what is here: nothing is overwritten any more, and code is made only of words
   /// that are as in `words`, those of the master that they were forked from.
   void share(std::span<const std::uint16_t, kMemoryWords> words);
+  [[nodiscard]] bool shared() const;
+
+  /// Begins as if nothing had ever been compiled; counters go on. No machine may be in what was compiled before.
+  void clear();
+
+  /// What the next request would compile of these words, if it came from a place that is known already: for reports.
+  [[nodiscard]] Unit unit(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
 
   [[nodiscard]] CacheCounters counters() const;
 
  private:
+  [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
   [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes, bool may_restart);
   [[nodiscard]] std::uint64_t address_of(std::span<const std::byte> place) const {
     return space_.address + static_cast<std::uint64_t>(place.data() - space_.host.data());

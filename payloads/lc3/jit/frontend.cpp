@@ -15,8 +15,9 @@ class Translation {
     for (const std::uint16_t root : roots) leader(root);
     // In the order of discovery: what the limit cuts off is what lies furthest from the roots.
     for (std::size_t i = 0; i < pending_.size(); ++i) reach(pending_[i]);
-    for (std::uint32_t pc = 0; pc < kDeviceBase; ++pc) {
-      if (leaders_[pc] && reached_[pc]) build(static_cast<std::uint16_t>(pc));
+    // Now all leaders are known, but for those that build() makes where a block is full.
+    for (std::size_t i = 0; i < pending_.size(); ++i) {
+      if (reached_[pending_[i]]) build(pending_[i]);
     }
     return std::move(unit_);
   }
@@ -99,7 +100,7 @@ class Translation {
       const bool full = block.count == kMaxBlock;
       if (pc != first && pc < kDeviceBase && reached_[pc] && (full || leaders_[pc])) {
         block.end = {.kind = EndKind::kFall, .next = here, .pc = here};
-        if (full && !leaders_[pc]) leaders_.set(pc);  // built later: blocks are built in the order of addresses
+        leader(here);
         break;
       }
       if (pc >= kDeviceBase || !reached_[pc]) {

@@ -29,21 +29,31 @@ Result<std::unique_ptr<HostRunner>> HostRunner::create(const RunnerOptions& opti
   return std::unique_ptr<HostRunner>(new HostRunner(std::move(code), options));
 }
 
+void HostRunner::clear() {
+  cache_.clear();
+  patience_ = first_patience_;
+  failure_.reset();
+  lost_ = 0;
+}
+
 const RunResult& HostRunner::run(State& state, std::uint64_t budget) {
+  if (!can_run_fast(state)) return run_careful(state, budget);
   state.compiling = 1;
   state.code_use.patience = patience_;
   forget_code(state);  // callers write to the machine's memory as they like
   std::uint64_t executed = 0;
+  if (state.code_use.lost_count < lost_) lost_ = 0;  // another machine
   while (true) {
-    const std::uint32_t lost = state.code_use.lost_count;
     const RunResult& result = run_fast(state, budget - executed);
     executed += result.executed;
     if (result.stop != StopReason::kCompile) break;
-    const std::vector<std::uint16_t> changed = lost_since(state.code_use, lost);
+    const std::vector<std::uint16_t> changed = lost_since(state.code_use, lost_);
+    lost_ = state.code_use.lost_count;
     const auto compiled = cache_.compile({.words = std::span<const std::uint16_t, kMemoryWords>(state.memory),
                                           .pc = state.pc,
                                           .lea_sets_cc = state.lea_sets_cc != 0,
                                           .lost = changed});
+    if (!compiled && !failure_) failure_ = compiled.error();
     state.code_use.wanted = compiled.value_or(0);
     state.code_use.patience = patience_ = longer_patience(patience_);
   }

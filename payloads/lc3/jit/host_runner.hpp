@@ -10,6 +10,7 @@
 #include "lc3/jit/code_cache.hpp"
 
 #include <memory>
+#include <optional>
 
 namespace warmfork::lc3::jit {
 
@@ -35,18 +36,29 @@ class HostRunner {
  public:
   [[nodiscard]] static Result<std::unique_ptr<HostRunner>> create(const RunnerOptions& options = {});
 
-  /// As run_fast(), compiling what the machine asks for. The result lies in state.result.
+  /// As run() without instrumentation, compiling what the machine asks for. The result lies in state.result.
   const RunResult& run(State& state, std::uint64_t budget);
+
+  /// Forgets all code and how long it took to come by: another program begins.
+  void clear();
+
+  /// The first error of the compiler since clear(): machines go on without its code.
+  [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
 
   [[nodiscard]] CodeCache& cache() { return cache_; }
 
  private:
   HostRunner(HostCode code, const RunnerOptions& options)
-      : patience_(options.patience), code_(std::move(code)), cache_(code_.space(), options.cache) {}
+      : first_patience_(options.patience),
+        patience_(options.patience),
+        code_(std::move(code)),
+        cache_(code_.space(), options.cache) {}
 
-  std::uint32_t patience_;
+  std::uint32_t first_patience_, patience_;
+  std::uint32_t lost_ = 0;  // of the machine's lost_count, what the cache has been told
   HostCode code_;
   CodeCache cache_;
+  std::optional<Error> failure_;
 };
 
 }  // namespace warmfork::lc3::jit
