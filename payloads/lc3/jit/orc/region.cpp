@@ -101,7 +101,10 @@ class Graph {
 
   /// `tops`: entered in the main copy. `inner`: in one of their own, which goes on in the main copy at the next of the
   /// tops.
-  Region build(std::span<const std::uint16_t> tops, std::span<const std::uint16_t> inner) {
+  /// Nothing beyond `inside`, if there is one.
+  Region build(std::span<const std::uint16_t> tops, std::span<const std::uint16_t> inner,
+               const std::set<std::uint16_t>* inside = nullptr) {
+    inside_ = inside;
     tops_.insert(tops.begin(), tops.end());
     for (const std::uint16_t pc : tops) enter(pc, kMain);
     for (const std::uint16_t pc : inner) enter(pc, kInner);
@@ -126,7 +129,7 @@ class Graph {
 
   std::uint32_t node_of(std::uint16_t pc, std::uint32_t context) {
     const auto found = unit_.blocks.find(pc);
-    if (found == unit_.blocks.end()) return kLeave;
+    if (found == unit_.blocks.end() || (inside_ != nullptr && !inside_->contains(pc))) return kLeave;
     const auto [at, added] = numbers_.try_emplace({pc, context}, static_cast<std::uint32_t>(region_.nodes.size()));
     if (added) region_.nodes.push_back({.block = &found->second, .context = context});
     return at->second;
@@ -202,6 +205,7 @@ class Graph {
   const RegionOptions& options_;
   std::set<std::uint16_t> constants_;  // addresses of blocks that the program computes with
   std::set<std::uint16_t> tops_;
+  const std::set<std::uint16_t>* inside_ = nullptr;
   std::vector<Context> contexts_{Context{.entry = kMain}, Context{.entry = kInner}};
   std::map<std::pair<std::uint32_t, std::uint16_t>, std::uint32_t> calls_;
   std::map<std::pair<std::uint16_t, std::uint32_t>, std::uint32_t> numbers_;
@@ -370,23 +374,27 @@ class Cycles {
 /// pays for itself only.
 struct Loops {
   std::vector<std::uint32_t> outer_heads;
-  std::vector<bool> in_loop, is_head;  // by node
+  std::vector<std::uint32_t> outer;  // by node: which of these it belongs to, kLeave: none
+  std::vector<bool> is_head;         // by node
 };
 
 Loops find_loops(Region& region) {
-  Loops loops;
-  std::vector<bool>& heads = loops.is_head;
-  heads.resize(region.nodes.size());
-  for (bool outer = true;; outer = false) {
-    const Cycles cycles(region, heads);
+  const auto count = static_cast<std::uint32_t>(region.nodes.size());
+  Loops loops{.outer = std::vector<std::uint32_t>(count, kLeave), .is_head = std::vector<bool>(count)};
+  for (bool outermost = true;; outermost = false) {
+    const Cycles cycles(region, loops.is_head);
     const std::vector<std::uint32_t> found = cycles.heads();
-    if (outer) {
-      loops.outer_heads = found;
-      for (std::uint32_t i = 0; i < region.nodes.size(); ++i) loops.in_loop.push_back(cycles.on_cycle(i));
-    }
     if (found.empty()) return loops;
-    for (const std::uint32_t head : found) heads[head] = region.nodes[head].check = true;
-    for (std::uint32_t i = 0; i < region.nodes.size(); ++i) {
+    if (outermost) {
+      loops.outer_heads = found;
+      for (const std::uint32_t head : found) {
+        for (std::uint32_t i = 0; i < count; ++i) {
+          if (cycles.component(i) == cycles.component(head)) loops.outer[i] = head;
+        }
+      }
+    }
+    for (const std::uint32_t head : found) loops.is_head[head] = region.nodes[head].check = true;
+    for (std::uint32_t i = 0; i < count; ++i) {
       if (!cycles.on_cycle(i)) continue;
       for_each_successor(region.nodes[i], [&](std::uint32_t to) {
         if (cycles.component(to) != cycles.component(i)) region.nodes[to].check = true;
@@ -395,44 +403,75 @@ Loops find_loops(Region& region) {
   }
 }
 
-}  // namespace
+void place_checks(Region& region, const RegionOptions& options) {
+  find_loops(region);
+  measure_paths(region, options.longest_path);
+}
 
-Region make_region(const Unit& unit, std::span<const std::uint16_t> entries, const RegionOptions& options) {
-  const Subroutines subroutines(unit);
-  std::vector<std::uint16_t> wanted(entries.begin(), entries.end());
-  const bool chosen_here = wanted.empty();
-  if (chosen_here) {
-    for (const auto& [first, block] : unit.blocks) wanted.push_back(first);
-  }
-  Region whole = Graph(unit, subroutines, options).build(wanted, {});
+Region everything_from(const Unit& unit, const Subroutines& subroutines, std::span<const std::uint16_t> entries,
+                       const RegionOptions& options) {
+  Region whole = Graph(unit, subroutines, options).build(entries, {});
   const Loops loops = find_loops(whole);
   std::set<std::uint16_t> tops, inner;
   for (const std::uint32_t head : loops.outer_heads) tops.insert(whole.nodes[head].block->first);
   for (const auto& [pc, node] : whole.entries) {
-    if (tops.contains(pc)) continue;
-    if (!loops.in_loop[node]) {
-      if (!chosen_here) tops.insert(pc);
-    } else if (loops.is_head[node] || !chosen_here) {
-      inner.insert(pc);
-    }
+    if (!tops.contains(pc)) (loops.outer[node] == kLeave ? tops : inner).insert(pc);
   }
-  std::vector<std::uint16_t> all_tops(tops.begin(), tops.end()), all_inner(inner.begin(), inner.end());
+  std::vector<std::uint16_t> all_tops(tops.begin(), tops.end());
+  const std::vector<std::uint16_t> all_inner(inner.begin(), inner.end());
+  const std::uint32_t least = instructions_of(Graph(unit, subroutines, options).build(all_tops, {}));
   Region region = Graph(unit, subroutines, options).build(all_tops, all_inner);
-  if (!all_inner.empty()) {
-    const std::uint32_t with = instructions_of(region);
-    Region without = Graph(unit, subroutines, options).build(all_tops, {});
-    if (with - std::min(with, instructions_of(without)) > options.copied_to_enter) {
-      region = std::move(without);
-      // Who asked for them gets them, if need be in the middle of loops.
-      if (!chosen_here) {
-        all_tops.insert(all_tops.end(), all_inner.begin(), all_inner.end());
-        region = Graph(unit, subroutines, options).build(all_tops, {});
-      }
-    }
+  if (instructions_of(region) > least + options.copied_to_enter) {
+    // Then in the middle of loops, and these suffer.
+    all_tops.insert(all_tops.end(), all_inner.begin(), all_inner.end());
+    region = Graph(unit, subroutines, options).build(all_tops, {});
   }
-  find_loops(region);
-  measure_paths(region, options.longest_path);
   return region;
+}
+
+std::vector<Region> loops_of(const Unit& unit, const Subroutines& subroutines, const RegionOptions& options) {
+  std::vector<std::uint16_t> all;
+  for (const auto& [first, block] : unit.blocks) all.push_back(first);
+  Region whole = Graph(unit, subroutines, options).build(all, {});
+  const Loops loops = find_loops(whole);
+  std::vector<Region> regions;
+  std::set<std::uint16_t> taken;  // an address has one entry
+  for (const std::uint32_t head : loops.outer_heads) {
+    std::set<std::uint16_t> inside, inner;
+    for (std::uint32_t i = 0; i < whole.nodes.size(); ++i) {
+      if (loops.outer[i] != head) continue;
+      const Node& node = whole.nodes[i];
+      inside.insert(node.block->first);
+      // Those in copies for calls are entered by calls.
+      if (i != head && node.context == 0 && loops.is_head[i]) inner.insert(node.block->first);
+    }
+    const std::uint16_t top = whole.nodes[head].block->first;
+    if (!taken.insert(top).second) continue;
+    inner.erase(top);
+    std::erase_if(inner, [&](std::uint16_t pc) { return !taken.insert(pc).second; });
+    const std::vector<std::uint16_t> tops{top}, all_inner(inner.begin(), inner.end());
+    Region region = Graph(unit, subroutines, options).build(tops, {}, &inside);
+    Region with = Graph(unit, subroutines, options).build(tops, all_inner, &inside);
+    const bool cheap = instructions_of(with) <= instructions_of(region) + options.copied_to_enter;
+    regions.push_back(cheap ? std::move(with) : std::move(region));
+  }
+  return regions;
+}
+
+}  // namespace
+
+std::vector<Region> make_regions(const Unit& unit, std::span<const std::uint16_t> entries,
+                                 const RegionOptions& options) {
+  const Subroutines subroutines(unit);
+  std::vector<Region> regions;
+  if (entries.empty()) {
+    regions = loops_of(unit, subroutines, options);
+  } else {
+    regions.push_back(everything_from(unit, subroutines, entries, options));
+  }
+  std::erase_if(regions, [](const Region& region) { return region.entries.empty(); });
+  for (Region& region : regions) place_checks(region, options);
+  return regions;
 }
 
 std::uint32_t instructions_of(const Region& region) {

@@ -47,10 +47,11 @@ struct RegionOptions {
   std::uint32_t copied_to_enter = 4000;  // instructions in the copy for entries inside of loops
 };
 
-/// Everything reachable from the entries. Without entries: from the heads of the unit's loops and recursions; those of
-/// inner ones are entries while copies for them are cheap.
-[[nodiscard]] Region make_region(const Unit& unit, std::span<const std::uint16_t> entries,
-                                 const RegionOptions& options = {});
+/// With entries: one region of everything reachable from them. Without: one for each loop or recursion that is not part
+/// of a larger one, of what is on its cycles only; it is entered at its head, and at those of inner ones while a copy
+/// for that is cheap. What is executed once is not worth the time.
+[[nodiscard]] std::vector<Region> make_regions(const Unit& unit, std::span<const std::uint16_t> entries,
+                                               const RegionOptions& options = {});
 
 /// Instructions in all nodes, copies included.
 [[nodiscard]] std::uint32_t instructions_of(const Region& region);

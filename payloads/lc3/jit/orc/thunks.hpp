@@ -8,10 +8,16 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace warmfork::lc3::jit {
 
-/// Appends an entry for each of the addresses to `code`, whose bytes hold the function at `function`.
-void append_thunks(MachineCode& code, std::uint32_t function, std::span<const std::uint16_t> entries);
+struct Function {
+  std::uint32_t offset;  // in MachineCode::bytes
+  std::vector<std::uint16_t> entries;
+};
+
+/// Appends code for each of the functions' entries to `code`, whose bytes hold the functions.
+void append_thunks(MachineCode& code, std::span<const Function> functions);
 
 }  // namespace warmfork::lc3::jit
