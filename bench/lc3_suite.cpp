@@ -189,6 +189,7 @@ Result<Rates> measure(KernelRun& kernel, std::uint64_t rounds) {
   std::vector<std::uint64_t> guest_slices(guests);
   for (std::size_t i = 0; i < guests; ++i) {
     WARMFORK_TRY(kernel.guest(i, kWarmUp));
+    kernel.guests()[i].vm->finish_optimising();
     WARMFORK_TRY_ASSIGN(const double rate, kernel.guest(i, kWarmUp));
     guest_slices[i] = instructions(rate);
   }
@@ -358,6 +359,7 @@ SuiteResult run_lc3(const SuiteOptions& options) {
     WARMFORK_TRY(guest.vm->load(program));
     WARMFORK_TRY(guest.vm->write_memory(program.find_symbol("ITERATIONS")->address, std::span(&kForever, 1)));
     WARMFORK_TRY(guest.vm->run(1'000'000));
+    guest.vm->finish_optimising();
     WARMFORK_TRY_ASSIGN(Figure figure, instruction_latency(options, guest));
     figures.push_back(std::move(figure));
   }

@@ -49,7 +49,8 @@ constexpr std::uint64_t kRound = 2 + 3 * 1000 + 3;  // instructions from START t
 constexpr std::uint16_t kSumOf1000 = static_cast<std::uint16_t>(1000 * 1001 / 2);
 
 TEST_F(Lc3Code, IsExecutedAndExact) {
-  for (const Engine engine : {Engine::kInterpreter, Engine::kXbyak, Engine::kAuto}) {
+  for (const Engine engine : {Engine::kInterpreter, Engine::kXbyak, Engine::kOrc, Engine::kAuto}) {
+    SCOPED_TRACE(static_cast<int>(engine));
     const auto vm = make_lc3({.engine = engine});
     ASSERT_NE(vm, nullptr);
     ASSERT_TRUE(vm->load(program(kSum)));
@@ -68,6 +69,32 @@ TEST_F(Lc3Code, IsExecutedAndExact) {
     ASSERT_TRUE(counters);
     EXPECT_EQ(counters->instructions, 100 * kRound + 7);
   }
+}
+
+// The machine runs all the while: better code reaches it between two slices, and changes nothing but its speed.
+TEST_F(Lc3Code, IsOptimisedWhileItRuns) {
+  const auto vm = make_lc3({.engine = Engine::kOrc});
+  ASSERT_NE(vm, nullptr);
+  ASSERT_TRUE(vm->load(program(kSum)));
+  std::uint64_t rounds = 0;
+  // Each of these runs is a few milliseconds, compiling some tens.
+  while (vm->code_counters().optimised == 0 && vm->code_counters().failures == 0 && rounds < 2'000'000) {
+    const auto ran = vm->run(10'000 * kRound);
+    ASSERT_TRUE(ran) << ran.error().message;
+    ASSERT_EQ(ran->executed, 10'000 * kRound);
+    ASSERT_EQ(vm->read_memory(kResult, 1)->front(), kSumOf1000);
+    rounds += 10'000;
+  }
+  EXPECT_EQ(vm->code_counters().failures, 0U);
+  ASSERT_GT(vm->code_counters().optimised, 0U);
+  const auto before = vm->counters();
+  const auto ran = vm->run(1000 * kRound + 3);
+  ASSERT_TRUE(ran);
+  EXPECT_EQ(ran->executed, 1000 * kRound + 3);
+  EXPECT_EQ(vm->registers()->pc, 0x3003);
+  const auto after = vm->counters();
+  ASSERT_TRUE(before && after);
+  EXPECT_EQ(after->instructions, before->instructions + 1000 * kRound + 3);
 }
 
 TEST_F(Lc3Code, ANewProgramIsNotTheOldOne) {
@@ -93,11 +120,13 @@ TEST_F(Lc3Code, ANewProgramIsNotTheOldOne) {
   EXPECT_EQ(vm->read_memory(kResult, 1)->front(), kSumOf1000);
 }
 
-TEST_F(Lc3Code, RandomProgramsAreTheInterpreters) {
+class Lc3CodeEngines : public Lc3Code, public ::testing::WithParamInterface<Engine> {};
+
+TEST_P(Lc3CodeEngines, RandomProgramsAreTheInterpreters) {
   const auto interpreted = make_lc3({.engine = Engine::kInterpreter});
-  const auto compiled = make_lc3({.engine = Engine::kXbyak});
+  const auto compiled = make_lc3({.engine = GetParam()});
   ASSERT_TRUE(interpreted && compiled);
-  for (std::uint64_t seed = 1; seed <= scaled(60); ++seed) {
+  for (std::uint64_t seed = 1; seed <= scaled(GetParam() == Engine::kOrc ? 20 : 60); ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937 random(static_cast<std::mt19937::result_type>(seed));
     std::vector<std::uint16_t> words(256);
@@ -108,13 +137,14 @@ TEST_F(Lc3Code, RandomProgramsAreTheInterpreters) {
     const lc3::Program loaded{.files = {"random"}, .segments = {{0x3000, words, 0}}};
     lc3::Lc3Options options{.edition = seed % 3 == 0 ? 2 : 3, .detect_idle = false, .stop_at_empty_vectors = false};
     for (Lc3Vm* vm : {interpreted.get(), compiled.get()}) {
-      options.engine = vm == compiled.get() ? Engine::kXbyak : Engine::kInterpreter;
+      options.engine = vm == compiled.get() ? GetParam() : Engine::kInterpreter;
       ASSERT_TRUE(vm->power_on(options));
       ASSERT_TRUE(vm->load(loaded));
     }
     for (int slice = 0; slice < 4; ++slice) {
       const std::uint64_t budget = random() % 5000;
       const auto a = interpreted->run(budget), b = compiled->run(budget);
+      compiled->finish_optimising();
       ASSERT_TRUE(a && b);
       ASSERT_EQ(a->stop, b->stop);
       ASSERT_EQ(a->executed, b->executed);
@@ -123,6 +153,9 @@ TEST_F(Lc3Code, RandomProgramsAreTheInterpreters) {
     ASSERT_EQ(*interpreted->read_memory(0, lc3::kMemoryWords), *compiled->read_memory(0, lc3::kMemoryWords));
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Engines, Lc3CodeEngines, ::testing::Values(Engine::kXbyak, Engine::kOrc),
+                         [](const auto& info) { return info.param == Engine::kOrc ? "Orc" : "Xbyak"; });
 
 class Lc3CodeForks : public Lc3Code, public ::testing::WithParamInterface<ForkKind> {
  protected:

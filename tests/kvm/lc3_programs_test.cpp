@@ -92,12 +92,14 @@ TEST_F(Lc3Run, GoesOnAfterADeadlineToTheExactInstruction) {
 INSTANTIATE_TEST_SUITE_P(Ways, Lc3Programs,
                          ::testing::Values(Way{2, false}, Way{2, true}, Way{3, false}, Way{3, true},
                                            Way{3, true, lc3::Engine::kInterpreter}, Way{2, false, lc3::Engine::kXbyak},
-                                           Way{3, false, lc3::Engine::kXbyak}, Way{3, true, lc3::Engine::kXbyak}),
+                                           Way{3, false, lc3::Engine::kXbyak}, Way{3, true, lc3::Engine::kXbyak},
+                                           Way{3, false, lc3::Engine::kOrc}, Way{2, true, lc3::Engine::kOrc}),
                          [](const auto& parameter) {
                            const Way& way = parameter.param;
                            return fmt::format("Edition{}{}{}", way.edition, way.native_traps ? "Native" : "Os",
                                               way.engine == lc3::Engine::kInterpreter ? "Interpreted"
                                               : way.engine == lc3::Engine::kXbyak     ? "Xbyak"
+                                              : way.engine == lc3::Engine::kOrc       ? "Orc"
                                                                                       : "");
                          });
 

@@ -2,6 +2,7 @@
 
 #include "lc3/core/engine.hpp"
 #include "lc3/jit/host_runner.hpp"
+#include "lc3/jit/llvm_module.hpp"
 #include "lc3/jit/xbyak_compiler.hpp"
 
 #include <fmt/format.h>
@@ -45,9 +46,9 @@ std::string machine_code_text(const jit::Unit& unit, const jit::Block& block) {
 
 class Compiling final : public LockstepEngine {
  public:
-  explicit Compiling(std::unique_ptr<jit::HostRunner> runner) : runner_(std::move(runner)) {}
+  Compiling(std::string_view name, std::unique_ptr<jit::HostRunner> runner) : name_(name), runner_(std::move(runner)) {}
 
-  [[nodiscard]] std::string_view name() const override { return "xbyak"; }
+  [[nodiscard]] std::string_view name() const override { return name_; }
   const RunResult& run(State& state, std::uint64_t budget) override { return runner_->run(state, budget); }
   void forget() override { runner_->clear(); }
   [[nodiscard]] std::string complaint() const override {
@@ -70,10 +71,11 @@ class Compiling final : public LockstepEngine {
   }
 
  private:
+  std::string_view name_;
   std::unique_ptr<jit::HostRunner> runner_;
 };
 
-constexpr std::array<std::string_view, 3> kNames{"careful", "fast", "xbyak"};
+constexpr std::array<std::string_view, 4> kNames{"careful", "fast", "xbyak", "orc"};
 
 }  // namespace
 
@@ -84,7 +86,16 @@ Result<std::unique_ptr<LockstepEngine>> make_engine(std::string_view name) {
   if (name == "fast") return std::make_unique<Fast>();
   if (name == "xbyak") {
     WARMFORK_TRY_ASSIGN(auto runner, jit::HostRunner::create());
-    return std::make_unique<Compiling>(std::move(runner));
+    return std::make_unique<Compiling>(kNames[2], std::move(runner));
+  }
+  if (name == "orc") {
+    // At once and for everything, where a guest's machine would go on in the meantime.
+    WARMFORK_TRY_ASSIGN(const jit::LlvmModule* llvm, jit::llvm_module());
+    WARMFORK_TRY_ASSIGN(const auto compile, llvm->make_compiler());
+    jit::RunnerOptions options;
+    options.cache.compiler = [compile](const jit::Unit& unit, std::uint64_t) { return compile(unit); };
+    WARMFORK_TRY_ASSIGN(auto runner, jit::HostRunner::create(options));
+    return std::make_unique<Compiling>(kNames[3], std::move(runner));
   }
   return fail(ErrorKind::kUsage, "there is no engine \"{}\"; there are {}", name, fmt::join(kNames, ", "));
 }

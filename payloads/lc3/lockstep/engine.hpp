@@ -32,10 +32,10 @@ class LockstepEngine {
   [[nodiscard]] virtual std::string explain(const State&) { return {}; }
 };
 
-/// "careful", "fast", "xbyak": what make_engine() knows. The first is what the others are measured against.
+/// "careful", "fast", "xbyak", "orc": what make_engine() knows. The first is what the others are measured against.
 [[nodiscard]] std::span<const std::string_view> engine_names();
 
-/// Errors: kUsage, there is no such engine; kHost, no memory for code.
+/// Errors: kUsage, there is no such engine; kHost, no memory for code; kUnsupported, no LLVM.
 [[nodiscard]] Result<std::unique_ptr<LockstepEngine>> make_engine(std::string_view name);
 [[nodiscard]] Result<std::vector<std::unique_ptr<LockstepEngine>>> make_engines(std::span<const std::string> names);
 
