@@ -125,6 +125,15 @@ WriteEnd OutputSink::write(std::string_view bytes, std::uint64_t deadline_ns, co
   return WriteEnd::kWritten;
 }
 
+InputSource::InputSource(std::vector<Scheduled> schedule) : ended_(schedule.empty()), schedule_(std::move(schedule)) {}
+
+void InputSource::advance(std::uint64_t executed, bool waiting) {
+  if (schedule_.empty()) return;
+  if (waiting && pending().empty() && next_ < schedule_.size()) pending_ += schedule_[next_++].bytes;
+  while (next_ < schedule_.size() && schedule_[next_].at <= executed) pending_ += schedule_[next_++].bytes;
+  ended_ = next_ == schedule_.size();
+}
+
 Lc3Console::Lc3Console(lc3::Lc3Vm& vm, InputSource& input, OutputSink& output, SignalWatch& signals, SliceRunner runner)
     : vm_(vm),
       input_(input),
@@ -191,12 +200,14 @@ Result<ConsoleRun> Lc3Console::run(std::uint64_t budget, std::uint64_t deadline_
       run.end = RunEnd::kTimeout;
       return run;
     }
+    input_.advance(run.executed, waiting);
     WARMFORK_TRY_ASSIGN(const bool news, feed());
     if (waiting && !news && !closed_) {
       wait_readable(input_.fd(), signals_, deadline_ns);
       continue;
     }
-    const std::uint64_t slice = std::min(next_slice(), budget - run.executed);
+    // advance() has left nothing that is due: what comes next lies ahead.
+    const std::uint64_t slice = std::min({next_slice(), budget - run.executed, input_.next_at() - run.executed});
     const std::uint64_t begin = now_ns();
     WARMFORK_TRY_ASSIGN(run.last, runner_ ? runner_(slice) : vm_.run(slice));
     const std::uint64_t took = now_ns() - begin;

@@ -18,6 +18,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace warmfork::cli {
 
@@ -33,6 +34,13 @@ class InputSource {
  public:
   /// No input, or all of it at once.
   explicit InputSource(std::string bytes) : pending_(std::move(bytes)), ended_(true) {}
+  /// Characters that come when so many instructions have been executed, or when the machine waits for them before.
+  struct Scheduled {
+    std::uint64_t at;
+    std::string bytes;
+  };
+  /// In the order of their times; the input ends with the last.
+  explicit InputSource(std::vector<Scheduled> schedule);
   /// A file, pipe, socket or terminal; not owned. On a terminal Ctrl-D (x04) ends the input.
   explicit InputSource(int fd);
 
@@ -44,6 +52,12 @@ class InputSource {
   void take(std::size_t count);
   /// Reads what is there, without waiting. A source that cannot be read has ended.
   void read_available();
+  /// Of a schedule: what is due after so many instructions is there; if the machine waits, what comes next is due.
+  void advance(std::uint64_t executed, bool waiting);
+  /// When the next of a schedule is due; never, if there is none.
+  [[nodiscard]] std::uint64_t next_at() const {
+    return next_ < schedule_.size() ? schedule_[next_].at : std::numeric_limits<std::uint64_t>::max();
+  }
 
  private:
   int fd_ = -1;
@@ -51,6 +65,8 @@ class InputSource {
   std::string pending_;
   std::size_t taken_ = 0;
   bool ended_ = false;
+  std::vector<Scheduled> schedule_;
+  std::size_t next_ = 0;
 };
 
 enum class WriteEnd : std::uint8_t { kWritten, kClosed, kFailed, kLimit, kTimeout, kInterrupted };

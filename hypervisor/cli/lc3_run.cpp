@@ -9,6 +9,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -128,6 +130,12 @@ void add_lc3_run_options(CLI::App& verb, Lc3RunOptions& options, const std::stri
                   "Input from a file, all there from the start; - reads standard input to its end first (default:\n"
                   "standard input, as it comes)")
       ->type_name("FILE");
+  verb.add_option("--input-at", options.input_at,
+                  "Input that comes after exactly N instructions, or when the program waits for it before: 5000:q or\n"
+                  "1M:hello\\n (\\n \\t \\r \\e \\0 \\\\ \\xHH). Again for more; the input ends with the last")
+      ->type_name("N:TEXT")
+      ->allow_extra_args(false)
+      ->excludes("--input");
   verb.add_option("--seed", options.seed,
                   "Fill memory and registers with the values of this seed first (default: zeros)")
       ->type_name("N");
@@ -163,8 +171,52 @@ const lc3::Program* os_of(const Lc3RunPlan& plan) {
   return &lc3::os_image(plan.machine.edition == 2 ? lc3::Edition::kSecond : lc3::Edition::kThird);
 }
 
+namespace {
+
+// "a\nb" as characters. Errors (kUsage): an escape that is none.
+Result<std::string> unescaped(std::string_view text) {
+  std::string bytes;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      bytes += text[i];
+      continue;
+    }
+    constexpr std::string_view kLetters = "ntre0\\", kMeanings{"\n\t\r\x1b\0\\", 6};
+    const char letter = ++i < text.size() ? text[i] : '\0';
+    unsigned value = 0;
+    if (const std::size_t known = kLetters.find(letter); letter != '\0' && known != std::string_view::npos) {
+      bytes += kMeanings[known];
+    } else if (letter == 'x' && i + 2 < text.size() &&
+               std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16).ptr == text.data() + i + 3) {
+      bytes += static_cast<char>(value);
+      i += 2;
+    } else {
+      return fail(ErrorKind::kUsage,
+                  "--input-at: there is no escape \"\\{}\"; there are \\n \\t \\r \\e \\0 \\\\ \\xHH",
+                  letter == '\0' ? std::string_view{} : text.substr(i, 1));
+    }
+  }
+  return bytes;
+}
+
+Result<InputSource> scheduled_input(const std::vector<std::string>& texts) {
+  std::vector<InputSource::Scheduled> schedule;
+  for (const std::string& text : texts) {
+    const std::size_t colon = text.find(':');
+    if (colon == std::string::npos) return fail(ErrorKind::kUsage, "--input-at {}: no colon; it is N:TEXT", text);
+    WARMFORK_TRY_ASSIGN(const std::uint64_t at, parse_count(text.substr(0, colon)));
+    WARMFORK_TRY_ASSIGN(std::string bytes, unescaped(std::string_view(text).substr(colon + 1)));
+    const auto after = std::ranges::upper_bound(schedule, at, {}, &InputSource::Scheduled::at);
+    schedule.insert(after, {at, std::move(bytes)});
+  }
+  return InputSource(std::move(schedule));
+}
+
+}  // namespace
+
 Result<std::optional<InputSource>> open_input(const Lc3RunOptions& options, const Lc3RunPlan& plan,
                                               const SignalWatch& signals, Ending& ending) {
+  if (!options.input_at.empty()) return scheduled_input(options.input_at);
   if (options.input.empty()) return InputSource(STDIN_FILENO);
   if (options.input == "-") {
     WARMFORK_TRY_ASSIGN(auto bytes, read_standard_input(plan.deadline_ns, signals));

@@ -25,6 +25,7 @@ struct Lc3RunOptions {
   std::string budget;
   std::string timeout;
   std::string input;
+  std::vector<std::string> input_at;
   std::optional<std::uint64_t> seed;
   bool randomize = false;
 };

@@ -285,6 +285,30 @@ TEST_F(RunTest, WithoutMemoryItSaysSoInOneSentence) {
   EXPECT_GT(refused, 0);
 }
 
+// Interrupts come at the same instruction whatever executes the program, so it ends with the same registers.
+TEST_F(RunTest, ScheduledInputInterruptsAtTheSameInstructionOnEveryEngine) {
+  const std::string program = std::string(WARMFORK_LC3_PROGRAMS) + "/keyboard_interrupt.asm";
+  std::string first;
+  for (const char* engine : {"interp", "xbyak", "orc", "auto"}) {
+    const Ended ended = run_cli({"run", "--json", "--engine", engine, "--input-at", "2M:b", "--input-at",
+                                 "1000003:a\\x21", "--input-at", "30M:.", program});
+    ASSERT_EQ(ended.code, 0) << ended.err << ended.out;
+    json result = json::parse(ended.out);
+    EXPECT_THAT(result.at("output").get<std::string>(), HasSubstr("a!b"));
+    EXPECT_GT(result.at("executed").get<std::uint64_t>(), 30'000'000U);
+    result.erase("ns");
+    result.erase("instructions_per_second");
+    result.erase("code");
+    if (first.empty()) first = result.dump();
+    EXPECT_EQ(result.dump(), first) << engine;
+  }
+  // What comes before it is due is what the program waits for.
+  const Ended waited = run_cli({"run", "--input-at", "1G:hi", std::string(WARMFORK_LC3_PROGRAMS) + "/echo.asm"});
+  EXPECT_THAT(waited.out, HasSubstr("HI"));
+  EXPECT_EQ(run_cli({"run", "--input-at", "5", program}).code, 2);
+  EXPECT_EQ(run_cli({"run", "--input-at", "5:\\q", program}).code, 2);
+}
+
 TEST_F(RunTest, AProgramInDeviceSpaceIsRefused) {
   const Ended ended = run_cli({"run", file("high.asm", ".ORIG xFDF0\n.BLKW 32\n.END\n")});
   EXPECT_EQ(ended.code, 3);
