@@ -247,6 +247,22 @@ nlohmann::ordered_json registers_json(const lc3::Registers& registers) {
   return json;
 }
 
+nlohmann::ordered_json code_json(const lc3::jit::CacheCounters& code, lc3::Engine engine) {
+  return {{"engine", lc3::kEngineNames[static_cast<std::size_t>(engine)]},
+          {"versions", code.versions},
+          {"instructions", code.instructions},
+          {"code_bytes", code.code_bytes},
+          {"compile_ns", code.compile_ns},
+          {"optimised", code.optimised},
+          {"optimise_ns", code.optimise_ns},
+          {"failures", code.failures},
+          {"disk_hits", code.disk_hits},
+          {"disk_misses", code.disk_misses},
+          {"disk_refused", code.disk_refused},
+          {"disk_written", code.disk_written},
+          {"disk_failures", code.disk_failures}};
+}
+
 JsonText json_text(std::string_view bytes) {
   if (is_utf8(bytes)) return {std::string(bytes), "utf-8"};
   std::string text;

@@ -72,6 +72,9 @@ struct Lc3Statistics {
 [[nodiscard]] nlohmann::ordered_json statistics_json(const Lc3Statistics& statistics, const Lc3Places& places);
 [[nodiscard]] nlohmann::ordered_json registers_json(const lc3::Registers& registers);
 
+/// The "code" of a run: what was compiled, and how it went.
+[[nodiscard]] nlohmann::ordered_json code_json(const lc3::jit::CacheCounters& code, lc3::Engine engine);
+
 /// Any bytes as a JSON string: as they are if they are UTF-8, else each byte as the character of that number.
 struct JsonText {
   std::string text;

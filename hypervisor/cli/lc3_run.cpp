@@ -117,6 +117,10 @@ void add_lc3_run_options(CLI::App& verb, Lc3RunOptions& options, const std::stri
                   "All give the same results after the same number of instructions")
       ->check(CLI::IsMember(lc3::kEngineNames))
       ->capture_default_str();
+  verb.add_option("--cache", options.cache_dir,
+                  "Keep code optimised by LLVM in this directory, and use what earlier runs left there (orc, auto).\n"
+                  "It is made if need be, and must be writable by you only")
+      ->type_name("DIR");
   verb.add_flag("--no-os", options.no_os, "Do not load the OS below x3000: the program brings its own");
   verb.add_option("--start", options.start, "Mode at the start")
       ->check(CLI::IsMember({"user", "supervisor"}))
@@ -146,6 +150,7 @@ Result<Lc3RunPlan> make_plan(const Lc3RunOptions& options) {
   Lc3RunPlan plan;
   plan.machine.edition = options.edition;
   plan.machine.engine = *lc3::engine_named(options.engine);
+  plan.machine.cache_dir = options.cache_dir;
   plan.machine.strict_privilege = options.privilege == "strict";
   plan.machine.traps = options.traps == "os" ? lc3::TrapMode::kOs : lc3::TrapMode::kNative;
   plan.machine.load_os = !options.no_os;
@@ -260,6 +265,14 @@ Result<Ending> conclude(lc3::Lc3Vm& vm, const ConsoleRun& run, const Lc3RunPlan&
   }
   judge(outcome, places, word, plan, signals, sink);
   return outcome;
+}
+
+void warn_of_cache(lc3::Lc3Vm& vm, const Lc3RunPlan& plan) {
+  if (plan.machine.cache_dir.empty()) return;
+  vm.end_optimising();
+  if (const std::string complaint = vm.cache_complaint(); !complaint.empty()) {
+    print_message("warning: --cache: {}\n", complaint);
+  }
 }
 
 void report_unread(const Ending& ending, bool json) {

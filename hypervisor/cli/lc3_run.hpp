@@ -19,6 +19,7 @@ struct Lc3RunOptions {
   int edition = 3;
   std::string privilege = "relaxed";
   std::string engine = "auto";
+  std::string cache_dir;
   std::string traps = "native";
   std::string start = "user";
   bool no_os = false;
@@ -69,6 +70,9 @@ struct Ending {
 [[nodiscard]] Result<Ending> conclude(lc3::Lc3Vm& vm, const ConsoleRun& run, const Lc3RunPlan& plan,
                                       const Lc3Places& places, const SignalWatch& signals, const OutputSink& sink,
                                       bool with_registers);
+
+/// Says on standard error what went wrong in the directory of --cache, and waits for what is still written there.
+void warn_of_cache(lc3::Lc3Vm& vm, const Lc3RunPlan& plan);
 
 /// Tells of an input that was not read, see open_input(): on standard error, and as a JSON object if asked for.
 void report_unread(const Ending& ending, bool json);

@@ -30,7 +30,8 @@ double per_second(const ConsoleRun& run) {
 }
 
 void print_json(const Ending& outcome, const OutputSink& sink, const Lc3RunPlan& plan, const Lc3Places& places,
-                const std::optional<Lc3Statistics>& statistics, const lc3::StartTimes& start, std::uint64_t load_ns) {
+                const std::optional<Lc3Statistics>& statistics, const lc3::StartTimes& start, std::uint64_t load_ns,
+                const lc3::jit::CacheCounters& code) {
   const JsonText output = json_text(sink.bytes());
   nlohmann::ordered_json json{{"stop", outcome.stop},
                               {"exit_code", outcome.code},
@@ -52,6 +53,7 @@ void print_json(const Ending& outcome, const OutputSink& sink, const Lc3RunPlan&
                 {"load", load_ns},
                 {"run", outcome.run.guest_ns}};
   json["instructions_per_second"] = per_second(outcome.run);
+  json["code"] = code_json(code, plan.machine.engine);
   if (statistics) json["statistics"] = statistics_json(*statistics, places);
   fmt::print("{}\n", json.dump(2));
 }
@@ -95,7 +97,9 @@ Result<int> run_checked(const Options& options) {
     WARMFORK_TRY_ASSIGN(statistics, collect_statistics(*vm));
   }
 
-  if (options.json) print_json(outcome, sink, plan, places, statistics, vm->start_times(), load_ns);
+  warn_of_cache(*vm, plan);
+  if (options.json)
+    print_json(outcome, sink, plan, places, statistics, vm->start_times(), load_ns, vm->code_counters());
   if (statistics && !options.json) print_statistics(outcome, *statistics, places, vm->start_times(), load_ns);
   if (!outcome.message.empty() && !options.json) {
     // On a terminal the message starts on a line of its own; what goes to standard output stays as it is.
@@ -126,7 +130,13 @@ void add_run(CLI::App& app, Outcome& outcome) {
       "  warmfork run game.asm                        on a terminal, keys reach the program at once; Ctrl-C ends it,\n"
       "                                               Ctrl-Z stops it, Ctrl-D is the end of its input\n"
       "  echo 12+34 | warmfork run calc.asm           input from a pipe, as it comes\n"
-      "  warmfork run --input keys.txt --budget 10M --timeout 5s --json work.asm     a repeatable, bounded run\n\n"
+      "  warmfork run --input keys.txt --budget 10M --timeout 5s --json work.asm     a repeatable, bounded run\n"
+      "  warmfork run --cache ~/.cache/warmfork work.asm        the second time LLVM's code is there from the start\n\n"
+      "Keys of --json: stop, exit_code, message, executed, output, output_encoding, registers; failure, seed and\n"
+      "statistics where there are any; ns (construct, boot, power_on, load, run); instructions_per_second; code:\n"
+      "engine, versions and instructions compiled, code_bytes made of them, compile_ns, optimised (versions of LLVM's\n"
+      "code), optimise_ns, failures, and of --cache disk_hits, disk_misses, disk_refused (files that are wrong),\n"
+      "disk_written, disk_failures (to write).\n\n"
       "Exit codes: 0 halted · 2 wrong usage · 3 bad file · 4 no KVM, out of memory · 5 ended by an exception or by a\n"
       "trap or interrupt without a routine (by the OS, too) · 6 budget used up · 7 timeout · 8 waits for input, and\n"
       "there is no more · 130 Ctrl-C (128 + signal) · 141 standard output closed.");

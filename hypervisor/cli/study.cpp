@@ -204,6 +204,7 @@ Result<int> run_checked(const Options& options) {
   progress.clear();
   const Lc3Places places(program, os_of(plan));
   WARMFORK_TRY_ASSIGN(const Ending ending, conclude(*vm, run, plan, places, *signals, sink, options.json));
+  warn_of_cache(*vm, plan);
 
   const lc3::StudyResult result = study.result();
   const auto names = lc3::predictor_names();

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -362,6 +363,50 @@ TEST_F(RunTest, AnExceptionInDeviceSpaceIsNamedAsItWasRaised) {
   EXPECT_EQ(ended.code, 5);
   EXPECT_THAT(ended.err, HasSubstr("(exception x00) at xFFFC"));
   EXPECT_THAT(ended.err, ::testing::Not(HasSubstr("access violation")));
+}
+
+TEST_F(RunTest, TheSecondRunFindsTheOptimisedCodeOfTheFirst) {
+  const std::string source = file("endless.asm", kEndless);
+  const auto run = [&](const std::string& engine) {
+    return run_cli({"run", source, "--engine", engine, "--cache", path("cache"), "--budget", "3G", "--json"});
+  };
+  for (const std::string engine : {"orc", "auto"}) {
+    const Ended first = run(engine), second = run(engine);
+    const json before = parse(first), after = parse(second);
+    EXPECT_EQ(first.err, second.err);
+    EXPECT_EQ(before["code"]["engine"], engine);
+    EXPECT_EQ(after["code"]["disk_misses"], 0) << engine;
+    EXPECT_GT(after["code"]["disk_hits"], 0) << engine;
+    EXPECT_EQ(after["code"]["optimised"], after["code"]["versions"]) << engine;
+    EXPECT_EQ(after["code"]["optimise_ns"], 0) << engine;
+    for (const char* same : {"stop", "executed", "output", "registers"}) EXPECT_EQ(before[same], after[same]) << same;
+    if (engine == "orc") {
+      EXPECT_EQ(before["code"]["disk_hits"], 0);
+      EXPECT_GT(before["code"]["disk_written"], 0);
+    }
+  }
+}
+
+TEST_F(RunTest, ADamagedCacheIsAWarningAndAnUnsafeOneAnError) {
+  const std::string source = file("endless.asm", kEndless), cache = path("cache");
+  const Arguments arguments{"run", source, "--engine", "orc", "--cache", cache, "--budget", "3G", "--json"};
+  EXPECT_THAT(run_cli(arguments).err, IsEmpty());
+  for (const auto& entry : std::filesystem::directory_iterator(cache)) std::filesystem::resize_file(entry, 100);
+  const Ended damaged = run_cli(arguments);
+  EXPECT_THAT(damaged.err, HasSubstr("warning: --cache: " + cache));
+  const json told = parse(damaged);
+  EXPECT_EQ(told["executed"], 3'000'000'000);
+  EXPECT_GT(told["code"]["disk_refused"], 0);
+  EXPECT_GT(told["code"]["disk_written"], 0);
+  EXPECT_THAT(run_cli(arguments).err, IsEmpty()) << "the damaged file has been replaced";
+
+  std::filesystem::permissions(cache, std::filesystem::perms::all);
+  const Ended unsafe = run_cli(arguments);
+  EXPECT_EQ(unsafe.code, 2);
+  EXPECT_THAT(unsafe.err, HasSubstr(cache + ": writable by others than its owner (mode 777)"));
+  const Ended without = run_cli({"run", source, "--engine", "xbyak", "--cache", path("other"), "--budget", "1"});
+  EXPECT_EQ(without.code, 2);
+  EXPECT_THAT(without.err, HasSubstr("engine xbyak makes no code to keep there"));
 }
 
 TEST_F(RunTest, AFullDiskIsAnError) {

@@ -60,6 +60,8 @@ std::uint64_t monotonic_ns() {
       std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
 }
 
+bool optimises(Engine engine) { return engine == Engine::kOrc || engine == Engine::kAuto; }
+
 std::uint32_t config_flags(const Lc3Options& options) {
   std::uint32_t flags = 0;
   if (options.edition == 2) flags |= kSecondEdition;
@@ -73,9 +75,9 @@ std::uint32_t config_flags(const Lc3Options& options) {
 
 }  // namespace
 
-Lc3Vm::Code::Code(CodeRegion memory, Engine engine)
-    : region(std::move(memory)), cache({region.bytes, region.begin.value}) {
-  if (engine != Engine::kOrc && engine != Engine::kAuto) return;
+Lc3Vm::Code::Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk)
+    : region(std::move(memory)), cache({region.bytes, region.begin.value}, {.disk = std::move(disk)}) {
+  if (!optimises(engine)) return;
   const auto make_compiler = []() -> Result<jit::Optimiser::Compile> {
     WARMFORK_TRY_ASSIGN(const jit::LlvmModule* llvm, jit::llvm_module());
     return llvm->make_compiler();
@@ -98,6 +100,15 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                                              std::span<const std::byte> guest_elf) {
   static_assert(kCallNames.size() == static_cast<std::size_t>(Call::kCount));
   std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
+  std::shared_ptr<jit::DiskCache> disk;
+  if (!options.cache_dir.empty()) {
+    if (!optimises(options.engine)) {
+      return fail(ErrorKind::kUsage, "{}: engine {} makes no code to keep there; orc and auto do", options.cache_dir,
+                  kEngineNames[static_cast<std::size_t>(options.engine)]);
+    }
+    WARMFORK_TRY_ASSIGN(std::string compiler, jit::llvm_compiler());
+    WARMFORK_TRY_ASSIGN(disk, jit::DiskCache::open(options.cache_dir, std::move(compiler)));
+  }
   auto before = std::chrono::steady_clock::now();
   const auto lap_ns = [&before] {
     const auto now = std::chrono::steady_clock::now();
@@ -111,7 +122,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                                        .code_bytes = options.engine == Engine::kInterpreter ? 0 : kCodeBytes}));
   vm->guest_ = vm->machine_.get();
   if (options.engine != Engine::kInterpreter)
-    vm->code_ = std::make_shared<Code>(vm->machine_->code_region(), options.engine);
+    vm->code_ = std::make_shared<Code>(vm->machine_->code_region(), options.engine, std::move(disk));
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
   if (booted.exit_code)
@@ -279,6 +290,12 @@ Result<std::uint64_t> Lc3Vm::compile(std::uint16_t pc) {
 void Lc3Vm::finish_optimising() {
   if (code_ != nullptr && code_->optimiser) code_->optimiser->drain();
 }
+
+void Lc3Vm::end_optimising() {
+  if (code_ != nullptr && code_->optimiser) code_->optimiser->finish();
+}
+
+std::string Lc3Vm::cache_complaint() const { return code_ == nullptr ? "" : code_->cache.disk_complaint(); }
 
 jit::CacheCounters Lc3Vm::code_counters() const {
   return code_ == nullptr ? jit::CacheCounters{} : code_->cache.counters();

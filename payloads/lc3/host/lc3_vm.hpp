@@ -51,6 +51,7 @@ struct Lc3Options {
   std::optional<std::uint64_t> randomise;  // fill memory and registers from this seed before loading
   bool detect_idle = true;                 // stop a loop that provably only waits for input
   bool stop_for_output = true;             // stop when input is polled while output waits
+  std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
   bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
 };
 
@@ -135,6 +136,11 @@ class Lc3Vm {
 
   /// Waits until LLVM has nothing left to make better. For measurements.
   void finish_optimising();
+  /// Waits for what LLVM has begun with, and has no more begun: then the counters, and the directory of
+  /// Lc3Options::cache_dir, are as they will stay.
+  void end_optimising();
+  /// What went wrong first in the directory of Lc3Options::cache_dir; empty: nothing. Runs go on without it.
+  [[nodiscard]] std::string cache_complaint() const;
   /// What has been compiled for this machine and its forks. All zero with the interpreter.
   [[nodiscard]] jit::CacheCounters code_counters() const;
 
@@ -149,7 +155,7 @@ class Lc3Vm {
   enum class Call : std::uint8_t;
   /// The code of a master and all forks of it.
   struct Code {
-    Code(CodeRegion memory, Engine engine);
+    Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk);
     CodeRegion region;
     jit::CodeCache cache;
     std::optional<jit::Optimiser> optimiser;

@@ -37,7 +37,12 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
   if (const std::string wrong = verify(unit); !wrong.empty()) {
     return fail(ErrorKind::kUnsupported, "compiling from x{:04X}: {}", request.pc, wrong);
   }
-  WARMFORK_TRY_ASSIGN(const MachineCode code, options_.compiler
+  // Reading a file takes less time than compiling, so the machine waits for it.
+  std::optional<MachineCode> found;
+  if (options_.disk != nullptr) found = options_.disk->find(unit, request.words);
+  const bool optimised = found.has_value();
+  WARMFORK_TRY_ASSIGN(const MachineCode code, optimised ? Result<MachineCode>(*std::move(found))
+                                              : options_.compiler
                                                   ? options_.compiler(unit, space_.address + used_ + kCodeText)
                                                   : compile_with_xbyak(unit));
   const std::span<std::byte> place = allocate(version_bytes(unit, code), true);
@@ -48,6 +53,7 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
   // Only its words are looked at: none of a block has been left out.
   WARMFORK_TRY(write_version(unit, code, {request.words, left_out_, request.lea_sets_cc}, ++last_id_, place));
   ++counters_.versions;
+  if (optimised) ++counters_.optimised;
   for (const auto& [first, block] : unit.blocks) counters_.instructions += block.count;
   counters_.code_bytes += code.bytes.size();
   counters_.compile_ns +=
@@ -56,7 +62,7 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
   if (observer_) {
     auto words = std::make_shared<std::array<std::uint16_t, kMemoryWords>>();
     std::ranges::copy(request.words, words->begin());
-    observer_({last_id_, address, epoch_, std::make_shared<const Unit>(std::move(unit)), std::move(words)});
+    observer_({last_id_, address, epoch_, optimised, std::make_shared<const Unit>(std::move(unit)), std::move(words)});
   }
   return address;
 }
@@ -136,7 +142,16 @@ void CodeCache::share(std::span<const std::uint16_t, kMemoryWords> words) {
 
 CacheCounters CodeCache::counters() const {
   const std::lock_guard lock(mutex_);
-  return counters_;
+  CacheCounters counters = counters_;
+  if (options_.disk != nullptr) {
+    const DiskCounters disk = options_.disk->counters();
+    counters.disk_hits = disk.hits;
+    counters.disk_misses = disk.misses;
+    counters.disk_refused = disk.refused;
+    counters.disk_written = disk.written;
+    counters.disk_failures = disk.failures;
+  }
+  return counters;
 }
 
 std::vector<std::uint16_t> lost_since(const CodeUse& use, std::uint32_t before) {

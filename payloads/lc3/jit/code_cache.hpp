@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "lc3/jit/disk_cache.hpp"
 #include "lc3/jit/frontend.hpp"
 #include "lc3/jit/machine_code.hpp"
 #include "lc3/jit/passes.hpp"
@@ -22,6 +23,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace warmfork::lc3::jit {
@@ -38,6 +40,7 @@ struct Made {
   std::uint64_t id = 0;
   std::uint64_t address = 0;
   std::uint64_t epoch = 0;  // of the cache: another one, and the version is no more
+  bool optimised = false;   // already: an earlier run's code was found on the disk
   std::shared_ptr<const Unit> unit;
   std::shared_ptr<const std::array<std::uint16_t, kMemoryWords>> words;
 };
@@ -50,6 +53,7 @@ struct CacheOptions {
   Compiler compiler;                       // none: the fast one
   std::uint32_t max_instructions = 16384;  // of a version
   std::uint32_t tolerated_losses = 1;      // how often code may be lost for a word before the word is left out
+  std::shared_ptr<DiskCache> disk;         // optimised code of earlier runs; none: nothing is looked up or kept
 };
 
 struct CacheCounters {
@@ -59,9 +63,14 @@ struct CacheCounters {
   std::uint64_t instructions = 0;  // LC-3 instructions compiled, in all versions
   std::uint64_t code_bytes = 0;    // machine code made from them
   std::uint64_t compile_ns = 0;    // translating, compiling, writing
-  std::uint64_t optimised = 0;     // versions replaced by better ones
+  std::uint64_t optimised = 0;     // versions of optimised code: replaced by better ones, or found on the disk
   std::uint64_t optimise_ns = 0;   // on another thread
   std::uint64_t failures = 0;      // of the optimising compiler
+  std::uint64_t disk_hits = 0;     // these as in DiskCounters
+  std::uint64_t disk_misses = 0;
+  std::uint64_t disk_refused = 0;
+  std::uint64_t disk_written = 0;
+  std::uint64_t disk_failures = 0;
 };
 
 class CodeCache {
@@ -84,6 +93,10 @@ class CodeCache {
   /// Replaces a version by one of other code for the same unit: machines that use it go on there at the end of their
   /// slice. False: it is no longer in use, or there is no room.
   [[nodiscard]] Result<bool> replace(const Made& made, const MachineCode& code, std::uint64_t took_ns);
+  /// Keeps optimised code for later runs, if the options say where.
+  void keep(const Made& made, const MachineCode& code) const {
+    if (options_.disk != nullptr) options_.disk->keep(*made.unit, *made.words, code);
+  }
   void count_failure() {
     const std::lock_guard lock(mutex_);
     ++counters_.failures;
@@ -101,6 +114,10 @@ class CodeCache {
   [[nodiscard]] Unit unit(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
 
   [[nodiscard]] CacheCounters counters() const;
+  /// See DiskCache.
+  [[nodiscard]] std::string disk_complaint() const {
+    return options_.disk == nullptr ? "" : options_.disk->complaint();
+  }
 
  private:
   [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;

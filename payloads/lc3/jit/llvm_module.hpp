@@ -33,4 +33,9 @@ class LlvmModule {
 /// not there.
 [[nodiscard]] Result<const LlvmModule*> llvm_module();
 
+/// Text that is another one wherever the module's compiler may give other code for the same unit: which LLVM it was
+/// built with, what the module is, what this processor is. For keys, and without loading it. Errors (kUnsupported): the
+/// module is not there.
+[[nodiscard]] Result<std::string> llvm_compiler();
+
 }  // namespace warmfork::lc3::jit

@@ -33,6 +33,11 @@ Optimiser::~Optimiser() {
 void Optimiser::notice(const Made& made) {
   {
     const std::lock_guard lock(mutex_);
+    next_.reset();
+    if (made.optimised) {
+      changed_.notify_all();  // somebody may wait until nothing is left
+      return;
+    }
     next_ = made;
     due_ = std::chrono::steady_clock::now() + delay_;
     if (!thread_.joinable()) thread_ = std::thread([this] { work(); });  // most machines never get here
@@ -48,6 +53,12 @@ void Optimiser::drain() {
   draining_ = false;
 }
 
+void Optimiser::finish() {
+  std::unique_lock lock(mutex_);
+  next_.reset();
+  changed_.wait(lock, [this] { return !busy_; });
+}
+
 void Optimiser::work() {
   leave_the_makers_cpu();
   Compile compile;
@@ -58,7 +69,7 @@ void Optimiser::work() {
     if (stop_) return;
     if (!draining_ && std::chrono::steady_clock::now() < due_) {
       changed_.wait_until(lock, due_);
-      continue;
+      continue;  // it may have been forgotten meanwhile
     }
     const Made made = *std::exchange(next_, std::nullopt);
     busy_ = true;
@@ -76,6 +87,7 @@ void Optimiser::work() {
       const auto code = compile(*made.unit);
       const auto took = std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count();
       failed = !code || !cache_.replace(made, *code, static_cast<std::uint64_t>(took));
+      if (code) cache_.keep(made, *code);  // machines have it already, whatever the disk does
     }
     if (failed) cache_.count_failure();
     lock.lock();

@@ -33,6 +33,8 @@ class Optimiser {
   void notice(const Made& made);
   /// Waits until nothing is left to do.
   void drain();
+  /// Waits for what has been begun, and forgets the rest.
+  void finish();
 
  private:
   void work();
