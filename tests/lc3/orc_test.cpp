@@ -293,5 +293,53 @@ TEST(OrcCompiler, CompilesNothingWhereThereIsNoLoop) {
   EXPECT_TRUE(code->bytes.empty());
 }
 
+// As many instructions as a version may have.
+constexpr std::size_t kMostInstructions = 16384;
+
+jit::Unit unit_of_words(Machine& machine, const std::vector<std::uint16_t>& words) {
+  EXPECT_TRUE(load(*machine, kUserBase, words.data(), words.size()));
+  machine->pc = kUserBase;
+  return unit_of(machine);
+}
+
+// Each of these took minutes, hours or all memory.
+TEST(OrcRegion, ProgramsThatAreHardToUnderstandAreNotUnderstood) {
+  const std::vector<std::uint16_t> calls(kMostInstructions, 0x4800);  // JSR to the next
+  std::vector<std::uint16_t> back, loops;
+  std::mt19937 random(1);
+  for (std::size_t i = 0; i < kMostInstructions; ++i) {
+    back.push_back(static_cast<std::uint16_t>(0x0300 | (random() & 0xff)));  // BRp to somewhere before
+    loops.push_back(i % 2 == 0 ? 0x1021 : 0x03fe);                           // loops of two, one after the other
+  }
+  for (const std::vector<std::uint16_t>* words :
+       std::initializer_list<const std::vector<std::uint16_t>*>{&calls, &back, &loops}) {
+    Machine machine(Engine::kFast);
+    const jit::Unit unit = unit_of_words(machine, *words);
+    ASSERT_GT(unit.blocks.size(), kMostInstructions / 3);
+    std::uint32_t instructions = 0;
+    for (const jit::Region& region : jit::make_regions(unit, {})) instructions += jit::instructions_of(region);
+    EXPECT_LE(instructions, jit::RegionOptions().instructions_in_all);
+  }
+}
+
+TEST(OrcRegion, LoopsThatAreNestedTooDeeplyHaveChecksAllTheSame) {
+  std::vector<std::uint16_t> words;
+  std::mt19937 random(1);
+  for (std::size_t i = 0; i < kMostInstructions; ++i) {
+    words.push_back(static_cast<std::uint16_t>(0x0300 | (random() & 0xff)));
+  }
+  Machine machine(Engine::kFast);
+  const std::vector<std::uint16_t> entry{kUserBase};
+  for (const jit::Region& region : jit::make_regions(unit_of_words(machine, words), entry)) {
+    for (const jit::Node& node : region.nodes) {
+      for (const std::uint32_t to : {node.target, node.next}) {
+        if (to == jit::kLeave) continue;
+        const jit::Node& next = region.nodes[to];
+        ASSERT_GE(node.longest, node.block->count + (next.check ? 0U : next.longest));
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace warmfork::lc3

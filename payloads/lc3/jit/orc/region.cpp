@@ -10,6 +10,9 @@ namespace {
 
 constexpr std::uint8_t kLink = 7;  // the register of return addresses
 constexpr std::size_t kMostConstants = 16;
+// Programs can be made that take hours to understand. What takes longer than this is not worth it.
+constexpr std::uint64_t kMostSteps = 1 << 18;      // over all bodies of subroutines
+constexpr std::uint64_t kMostNodesSeen = 1 << 20;  // over all levels of loops
 
 /// What is reached from a call's target until it returns.
 struct Subroutine {
@@ -28,14 +31,9 @@ class Subroutines {
       Subroutine& callee = all_[block.end.target];
       callee.returns.push_back(block.end.next);
     }
-    for (auto& [entry, subroutine] : all_) find_body(entry, subroutine);
-    for (auto& [entry, subroutine] : all_) subroutine.recursive = reaches(entry, entry);
-    for (const auto& [entry, subroutine] : all_) {
-      for (const std::uint16_t at : subroutine.body) {
-        auto& returns = returns_from_[at];
-        returns.insert(subroutine.returns.begin(), subroutine.returns.end());
-      }
-    }
+    if (examine()) return;
+    all_.clear();
+    returns_from_.clear();
   }
 
   [[nodiscard]] const Subroutine* find(std::uint16_t entry) const {
@@ -50,9 +48,26 @@ class Subroutines {
   }
 
  private:
-  void find_body(std::uint16_t entry, Subroutine& subroutine) const {
+  /// False: it would take too long.
+  bool examine() {
+    for (auto& [entry, subroutine] : all_) find_body(entry, subroutine);
+    for (auto& [entry, subroutine] : all_) subroutine.recursive = reaches(entry, entry);
+    for (const auto& [entry, subroutine] : all_) {
+      for (const std::uint16_t at : subroutine.body) {
+        steps_ += subroutine.returns.size();
+        if (too_long()) return false;
+        auto& returns = returns_from_[at];
+        returns.insert(subroutine.returns.begin(), subroutine.returns.end());
+      }
+    }
+    return !too_long();
+  }
+  [[nodiscard]] bool too_long() const { return steps_ > kMostSteps; }
+
+  void find_body(std::uint16_t entry, Subroutine& subroutine) {
     std::vector<std::uint16_t> pending{entry};
-    while (!pending.empty()) {
+    while (!pending.empty() && !too_long()) {
+      ++steps_;
       const std::uint16_t at = pending.back();
       pending.pop_back();
       const auto found = unit_.blocks.find(at);
@@ -68,13 +83,14 @@ class Subroutines {
     }
   }
 
-  [[nodiscard]] bool reaches(std::uint16_t from, std::uint16_t to) const {
+  [[nodiscard]] bool reaches(std::uint16_t from, std::uint16_t to) {
     std::set<std::uint16_t> seen;
     std::vector<std::uint16_t> pending{from};
-    while (!pending.empty()) {
+    while (!pending.empty() && !too_long()) {
       const std::uint16_t at = pending.back();
       pending.pop_back();
       for (const std::uint16_t callee : all_.at(at).callees) {
+        ++steps_;
         if (callee == to) return true;
         if (seen.insert(callee).second) pending.push_back(callee);
       }
@@ -85,6 +101,7 @@ class Subroutines {
   const Unit& unit_;
   std::map<std::uint16_t, Subroutine> all_;
   std::map<std::uint16_t, std::set<std::uint16_t>> returns_from_;
+  std::uint64_t steps_ = 0;
 };
 
 class Graph {
@@ -381,6 +398,7 @@ struct Loops {
 Loops find_loops(Region& region) {
   const auto count = static_cast<std::uint32_t>(region.nodes.size());
   Loops loops{.outer = std::vector<std::uint32_t>(count, kLeave), .is_head = std::vector<bool>(count)};
+  std::uint64_t seen = 0;
   for (bool outermost = true;; outermost = false) {
     const Cycles cycles(region, loops.is_head);
     const std::vector<std::uint32_t> found = cycles.heads();
@@ -392,6 +410,13 @@ Loops find_loops(Region& region) {
           if (cycles.component(i) == cycles.component(head)) loops.outer[i] = head;
         }
       }
+    }
+    seen += count;
+    if (seen > kMostNodesSeen) {  // nested too deeply: every cycle has a check if every node on one is
+      for (std::uint32_t i = 0; i < count; ++i) {
+        if (cycles.on_cycle(i)) region.nodes[i].check = true;
+      }
+      return loops;
     }
     for (const std::uint32_t head : found) loops.is_head[head] = region.nodes[head].check = true;
     for (std::uint32_t i = 0; i < count; ++i) {
@@ -436,7 +461,9 @@ std::vector<Region> loops_of(const Unit& unit, const Subroutines& subroutines, c
   const Loops loops = find_loops(whole);
   std::vector<Region> regions;
   std::set<std::uint16_t> taken;  // an address has one entry
+  std::uint32_t left = options.instructions_in_all;
   for (const std::uint32_t head : loops.outer_heads) {
+    if (left == 0) break;
     std::set<std::uint16_t> inside, inner;
     for (std::uint32_t i = 0; i < whole.nodes.size(); ++i) {
       if (loops.outer[i] != head) continue;
@@ -452,8 +479,11 @@ std::vector<Region> loops_of(const Unit& unit, const Subroutines& subroutines, c
     const std::vector<std::uint16_t> tops{top}, all_inner(inner.begin(), inner.end());
     Region region = Graph(unit, subroutines, options).build(tops, {}, &inside);
     Region with = Graph(unit, subroutines, options).build(tops, all_inner, &inside);
-    const bool cheap = instructions_of(with) <= instructions_of(region) + options.copied_to_enter;
+    const std::uint32_t least = instructions_of(region);
+    if (least > left) continue;
+    const bool cheap = instructions_of(with) <= std::min(least + options.copied_to_enter, left);
     regions.push_back(cheap ? std::move(with) : std::move(region));
+    left -= instructions_of(regions.back());
   }
   return regions;
 }
