@@ -120,6 +120,21 @@ TEST_F(Lc3Code, ANewProgramIsNotTheOldOne) {
   EXPECT_EQ(vm->read_memory(kResult, 1)->front(), kSumOf1000);
 }
 
+// The state of a machine with compiled code says where that lies; a machine without has nothing there.
+TEST_F(Lc3Code, AMachineThatInterpretsGoesOnFromTheStateOfOneThatDoesNot) {
+  const auto compiled = make_lc3({.engine = Engine::kXbyak}), interpreted = make_lc3({.engine = Engine::kInterpreter});
+  ASSERT_TRUE(compiled && interpreted);
+  ASSERT_TRUE(compiled->load(program(kSum)));
+  ASSERT_TRUE(compiled->run(kRound / 2));
+  const auto state = compiled->save_state();
+  ASSERT_TRUE(state);
+  ASSERT_TRUE(interpreted->restore_state(*state));
+  const auto ran = interpreted->run(kRound);
+  ASSERT_TRUE(ran) << ran.error().message;
+  EXPECT_EQ(ran->executed, kRound);
+  EXPECT_EQ(interpreted->read_memory(kResult, 1)->front(), kSumOf1000);
+}
+
 class Lc3CodeEngines : public Lc3Code, public ::testing::WithParamInterface<Engine> {};
 
 TEST_P(Lc3CodeEngines, RandomProgramsAreTheInterpreters) {

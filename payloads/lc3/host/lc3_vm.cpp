@@ -439,7 +439,8 @@ Status Lc3Vm::restore_state(std::span<const std::byte> state) {
   if (state.size() != sizeof(State))
     return fail(ErrorKind::kUsage, "state of {} bytes, it has {}", state.size(), sizeof(State));
   WARMFORK_TRY(guest_->memory().write(state_, state));
-  if (code_ != nullptr) WARMFORK_TRY(call(Call::kUseCode, {1, 0, patience_}));  // what it had may be gone
+  // What it had may be gone, or another machine's.
+  WARMFORK_TRY(call(Call::kUseCode, {code_ != nullptr ? 1U : 0U, 0, patience_}));
   // The host's cursors go back with the machine: what was drained or fed after the checkpoint never happened.
   std::memcpy(&input_head_, state.data() + offsetof(State, input) + offsetof(ByteRing<kInputCapacity>, head), 4);
   std::memcpy(&output_tail_, state.data() + offsetof(State, output) + offsetof(ByteRing<kOutputCapacity>, tail), 4);
