@@ -9,6 +9,7 @@
 #include "lc3_fixture.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <random>
 #include <string>
 #include <thread>
@@ -118,6 +119,76 @@ TEST_F(Lc3Code, ANewProgramIsNotTheOldOne) {
   ASSERT_TRUE(vm->restore_state(*state));
   ASSERT_TRUE(vm->run(3 * kRound));
   EXPECT_EQ(vm->read_memory(kResult, 1)->front(), kSumOf1000);
+}
+
+// The state of a machine with compiled code says where that lies; a machine without has nothing there.
+TEST_F(Lc3Code, AMachineThatInterpretsGoesOnFromTheStateOfOneThatDoesNot) {
+  const auto compiled = make_lc3({.engine = Engine::kXbyak}), interpreted = make_lc3({.engine = Engine::kInterpreter});
+  ASSERT_TRUE(compiled && interpreted);
+  ASSERT_TRUE(compiled->load(program(kSum)));
+  ASSERT_TRUE(compiled->run(kRound / 2));
+  const auto state = compiled->save_state();
+  ASSERT_TRUE(state);
+  ASSERT_TRUE(interpreted->restore_state(*state));
+  const auto ran = interpreted->run(kRound);
+  ASSERT_TRUE(ran) << ran.error().message;
+  EXPECT_EQ(ran->executed, kRound);
+  EXPECT_EQ(interpreted->read_memory(kResult, 1)->front(), kSumOf1000);
+}
+
+// Straight code of `count` instructions, for ever, behind a jump that does not show where it goes.
+lc3::Program long_loop(std::uint16_t count) {
+  lc3::Program result;
+  std::vector<std::uint16_t> words{0x2401, 0xc080, 0x4000};  // LD R2; JMP R2; x4000
+  words.resize(0x1000);
+  words.resize(0x1000U + count, 0x1021);  // ADD R0, R0, #1
+  words.push_back(0xc080);                // JMP R2
+  result.segments.push_back({.origin = 0x3000, .words = std::move(words)});
+  return result;
+}
+
+TEST_F(Lc3Code, ADeadlineIsForAllOfARun) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::uint16_t kCount = 20'000;
+  const auto interpreted = make_lc3({.engine = Engine::kInterpreter}), vm = make_lc3({.engine = Engine::kAuto});
+  ASSERT_TRUE(interpreted && vm);
+  ASSERT_TRUE(interpreted->load(long_loop(kCount)));
+  ASSERT_TRUE(vm->load(long_loop(kCount)));
+  Clock::time_point begin = Clock::now();
+  ASSERT_TRUE(interpreted->run(8192ULL * kCount));  // after as much the other one stops to be compiled
+  const auto before_compiling = Clock::now() - begin;
+  const auto timeout = before_compiling * 3;
+  begin = Clock::now();
+  const auto ran = vm->run(~std::uint64_t{0}, {.timeout_ns = static_cast<std::uint64_t>(timeout.count())});
+  const auto took = Clock::now() - begin;
+  ASSERT_FALSE(ran);
+  EXPECT_EQ(ran.error().kind, ErrorKind::kDeadline);
+  EXPECT_GT(vm->code_counters().versions, 0U);
+  EXPECT_LT(took, timeout + before_compiling / 2);
+}
+
+TEST_F(Lc3Code, ADeadlineThatPassesWhileCompilingLeavesARunToResume) {
+  constexpr std::uint16_t kCount = 12'000;
+  constexpr std::uint64_t kBudget = 1'000'000'000;
+  bool seen = false;
+  for (std::uint64_t timeout_ns = 100'000; !seen && timeout_ns < 20'000'000; timeout_ns += timeout_ns / 4) {
+    const auto vm = make_lc3({.engine = Engine::kXbyak});
+    ASSERT_NE(vm, nullptr);
+    ASSERT_TRUE(vm->load(long_loop(kCount)));
+    const auto ran = vm->run(kBudget, {.timeout_ns = timeout_ns});
+    if (ran) continue;
+    ASSERT_EQ(ran.error().kind, ErrorKind::kDeadline);
+    seen = vm->guest().ready();  // it does not wait inside of the call
+    const auto another = vm->run(2 * kBudget);
+    ASSERT_FALSE(another);
+    EXPECT_EQ(another.error().kind, ErrorKind::kUsage) << another.error().message;
+    const std::uint64_t versions = vm->code_counters().versions;
+    const auto resumed = vm->resume();
+    ASSERT_TRUE(resumed) << resumed.error().message;
+    EXPECT_EQ(resumed->executed, kBudget);
+    if (seen) EXPECT_EQ(vm->code_counters().versions, versions) << "what was compiled is not compiled again";
+  }
+  EXPECT_TRUE(seen);
 }
 
 class Lc3CodeEngines : public Lc3Code, public ::testing::WithParamInterface<Engine> {};

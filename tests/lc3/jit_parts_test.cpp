@@ -3,13 +3,17 @@
 #include "lc3/jit/frontend.hpp"
 #include "lc3/jit/host_runner.hpp"
 #include "lc3/jit/ir.hpp"
+#include "lc3/jit/optimiser.hpp"
 #include "lc3/jit/passes.hpp"
 #include "lc3/jit/version.hpp"
 #include "lc3/jit/xbyak_compiler.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <string>
@@ -516,6 +520,23 @@ TEST_F(Cache, AVersionHoldsNoMoreInstructionsThanAllowed) {
   const std::uint64_t version = compile(0x3000);
   EXPECT_TRUE(guarded(version, 0x3000));
   EXPECT_FALSE(guarded(version, 0x3001));
+}
+
+// In a process of its own, as a user who may have no more threads.
+TEST(Optimiser, WithoutAThreadWhatIsThereStays) {
+  const auto without_threads = [] {
+    const rlimit none{0, 0};
+    if (::setrlimit(RLIMIT_NPROC, &none) != 0) std::_Exit(1);
+    if (::geteuid() == 0 && ::setuid(65534) != 0) std::_Exit(2);  // root has no limit
+    CodeCache cache({});
+    {
+      Optimiser optimiser(cache, [] { return Result<Optimiser::Compile>{fail(ErrorKind::kUnsupported, "none")}; }, {});
+      optimiser.notice({});
+      optimiser.drain();
+    }
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(without_threads(), ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

@@ -178,6 +178,7 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
       call(Call::kConfigure, {config_flags(options), options.randomise ? 1U : 0U, options.randomise.value_or(0)}));
   input_head_ = 0;
   output_tail_ = 0;
+  stopped_between_ = false;
   if (code_ != nullptr) {
     if (!code_->cache.shared()) code_->cache.clear();  // else others execute what is there
     const bool eager = options.engine == Engine::kXbyak || options.engine == Engine::kOrc;
@@ -213,11 +214,11 @@ Status Lc3Vm::load(const Program& program) {
 }
 
 Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
+  if (stopped_between_) return fail(ErrorKind::kUsage, "a run while a stopped one waits to be resumed");
+  const std::uint64_t begin = options.timeout_ns == 0 ? 0 : monotonic_ns();
   budget = std::min(budget, left_);
-  if (!guest_->ready() || stopped_between_) {
-    // Else the budget is that of the run that waits to be resumed.
-    return finish_run(call(Call::kRun, {budget}, options), options);
-  }
+  // Else the budget is that of the run that waits to be resumed.
+  if (!guest_->ready()) return finish_run(call(Call::kRun, {budget}, options), options, begin);
   running_budget_ = budget;
   running_executed_ = 0;
   std::uint64_t version = 0;
@@ -225,18 +226,18 @@ Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
     WARMFORK_TRY_ASSIGN(const auto pc, guest_->memory().read_value<std::uint16_t>(state_ + offsetof(State, pc)));
     WARMFORK_TRY_ASSIGN(version, compile(pc));
   }
-  return finish_run(call(Call::kRun, {budget, version}, options), options);
+  return finish_run(call(Call::kRun, {budget, version}, options), options, begin);
 }
 
 Result<RunResult> Lc3Vm::resume(CallOptions options) {
+  const std::uint64_t begin = options.timeout_ns == 0 ? 0 : monotonic_ns();
   if (std::exchange(stopped_between_, false)) {
-    return finish_run(call(Call::kRun, {running_budget_}, options), options);
+    return finish_run(call(Call::kRun, {running_budget_, stopped_with_, patience_}, options), options, begin);
   }
-  return finish_run(guest_->resume(options), options);
+  return finish_run(guest_->resume(options), options, begin);
 }
 
-Result<RunResult> Lc3Vm::finish_run(Result<std::uint64_t> stop, CallOptions options) {
-  const std::uint64_t begin = options.timeout_ns == 0 ? 0 : monotonic_ns();
+Result<RunResult> Lc3Vm::finish_run(Result<std::uint64_t> stop, CallOptions options, std::uint64_t begin) {
   while (true) {
     WARMFORK_TRY_ASSIGN(RunResult result, check_run(stop));
     if (result.stop != StopReason::kCompile) {
@@ -254,6 +255,7 @@ Result<RunResult> Lc3Vm::finish_run(Result<std::uint64_t> stop, CallOptions opti
       const std::uint64_t passed = monotonic_ns() - begin;
       if (passed >= options.timeout_ns) {
         stopped_between_ = true;
+        stopped_with_ = version;
         return fail(ErrorKind::kDeadline, "deadline of {} ns passed", options.timeout_ns);
       }
       rest.timeout_ns = options.timeout_ns - passed;
@@ -456,7 +458,9 @@ Status Lc3Vm::restore_state(std::span<const std::byte> state) {
   if (state.size() != sizeof(State))
     return fail(ErrorKind::kUsage, "state of {} bytes, it has {}", state.size(), sizeof(State));
   WARMFORK_TRY(guest_->memory().write(state_, state));
-  if (code_ != nullptr) WARMFORK_TRY(call(Call::kUseCode, {1, 0, patience_}));  // what it had may be gone
+  stopped_between_ = false;
+  // What it had may be gone, or another machine's.
+  WARMFORK_TRY(call(Call::kUseCode, {code_ != nullptr ? 1U : 0U, 0, patience_}));
   // The host's cursors go back with the machine: what was drained or fed after the checkpoint never happened.
   std::memcpy(&input_head_, state.data() + offsetof(State, input) + offsetof(ByteRing<kInputCapacity>, head), 4);
   std::memcpy(&output_tail_, state.data() + offsetof(State, output) + offsetof(ByteRing<kOutputCapacity>, tail), 4);

@@ -163,8 +163,9 @@ class Lc3Vm {
   Lc3Vm() = default;
   [[nodiscard]] Result<std::uint64_t> call(Call which, std::initializer_list<std::uint64_t> arguments = {},
                                            CallOptions options = {});
-  /// Goes on with the run that was begun until it stops for a reason that is not the compilers'.
-  [[nodiscard]] Result<RunResult> finish_run(Result<std::uint64_t> stop, CallOptions options);
+  /// Goes on with the run that was begun until it stops for a reason that is not the compilers'. `begin`: when its
+  /// deadline began to count, if it has one.
+  [[nodiscard]] Result<RunResult> finish_run(Result<std::uint64_t> stop, CallOptions options, std::uint64_t begin);
   [[nodiscard]] Result<RunResult> check_run(const Result<std::uint64_t>& stop);
   /// Compiles for the machine, which has stopped. Returns the version's address, or 0: it has to be interpreted.
   [[nodiscard]] Result<std::uint64_t> compile(std::uint16_t pc);
@@ -186,6 +187,7 @@ class Lc3Vm {
   std::uint64_t running_budget_ = 0;        // of the run that was last begun, without what it has executed
   std::uint64_t running_executed_ = 0;      // of it, before the piece that runs now
   bool stopped_between_ = false;            // its deadline passed while the guest was waiting to be called again
+  std::uint64_t stopped_with_ = 0;          // the version it was about to be given then
   std::uint64_t left_ = ~std::uint64_t{0};  // instructions all further runs may execute
   std::uint32_t input_head_ = 0;            // the host's own cursors: the copies in guest memory are for the guest
   std::uint32_t output_tail_ = 0;

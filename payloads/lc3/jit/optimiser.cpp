@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 namespace warmfork::lc3::jit {
@@ -40,7 +41,11 @@ void Optimiser::notice(const Made& made) {
     }
     next_ = made;
     due_ = std::chrono::steady_clock::now() + delay_;
-    if (!thread_.joinable()) thread_ = std::thread([this] { work(); });  // most machines never get here
+    try {
+      if (!thread_.joinable()) thread_ = std::thread([this] { work(); });  // most machines never get here
+    } catch (const std::system_error&) {
+      next_.reset();  // no more threads may be made: what is there stays
+    }
   }
   changed_.notify_all();
 }
