@@ -169,7 +169,8 @@ class Demo {
       instructions = result.executed;
       best = std::max(best, static_cast<double>(result.executed) * 1e9 / took);
     }
-    say("1,000 sieves of 2,000 numbers, {} instructions: {} (compiled while it ran, best of 3)", instructions, rate_text(best));
+    say("1,000 sieves of 2,000 numbers, {} instructions: {} (compiled while it ran, best of 3)", instructions,
+        rate_text(best));
     return {};
   }
 
