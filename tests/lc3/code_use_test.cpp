@@ -155,6 +155,9 @@ TEST_F(CodeUse, AnAddressWithoutAVersionIsNotUsed) {
   m->code_use.wanted = reinterpret_cast<std::uint64_t>(nothing.get());  // SAFETY: a version without its magic
   use_newest_code(*m);
   EXPECT_FALSE(attached());
+  nothing->successor = 8;  // what was a version once: this is no address
+  use_newest_code(*m);
+  EXPECT_FALSE(attached());
   m->code_use.wanted = 0;
   use_newest_code(*m);
   EXPECT_FALSE(attached());

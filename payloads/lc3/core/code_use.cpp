@@ -59,17 +59,20 @@ void use_newest_code(State& state) {
   }
   const CodeVersion* version = version_at(use.wanted);
   bool is_new = false;
-  while (const std::uint64_t next = __atomic_load_n(&version->successor, __ATOMIC_ACQUIRE)) {
+  while (true) {
+    // A region that was loaded from a snapshot's file, or is used anew, holds something else here: nothing in it means
+    // anything then, the successor least of all.
+    if (version->magic != kCodeMagic) {
+      state.code = 0;
+      return;
+    }
+    const std::uint64_t next = __atomic_load_n(&version->successor, __ATOMIC_ACQUIRE);
+    if (next == 0) break;
     use.wanted = next;
     version = version_at(next);
     is_new = true;
   }
   if (is_new) serialise();
-  // A region that was loaded from a snapshot's file, or is used anew, holds something else here.
-  if (version->magic != kCodeMagic) {
-    state.code = 0;
-    return;
-  }
   if (version->id == use.examined) return;
   use.examined = version->id;
   state.code = holds(state, version) ? use.wanted : 0;

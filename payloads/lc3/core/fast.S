@@ -593,61 +593,58 @@ EACH(d)
 #define HIGH ((word >> 9) & 7)
 #define MIDDLE ((word >> 6) & 7)
 #define PAIR ((word >> 6) & 0x3f)
+/* The plain table, or the one beside compiled code: they differ in transfers of control and in stores. */
+.macro TABLE compiling
+  .set word, 0
+  .if \compiling
+    SLOTS 0x1000, .Lcompiling_branch, 128, HIGH                   /* 0000 */
+  .else
+    SLOTS 0x1000, .Lbranch, 64, (word & 0x1ff) << 3 | HIGH
+  .endif
+  .rept 64                                                        /* 0001, by bit 5 */
+    SLOTS 32, .Ladd_register, 32, PAIR << 3 | (word & 7)
+    SLOTS 32, .Ladd_immediate, 32, (word & 0x1f) << 6 | PAIR
+  .endr
+  SLOTS 0x1000, .Lld, 64, HIGH                                    /* 0010 */
+  .if \compiling
+    SLOTS 0x1000, .Lcompiling_st, 128, HIGH                       /* 0011 */
+    SLOTS 0x800, .Lcompiling_jsrr, 128, MIDDLE                    /* 0100, by bit 11 */
+    SLOTS 0x800, .Lcompiling_jsr, 0, 0
+  .else
+    SLOTS 0x1000, .Lst, 64, HIGH
+    SLOTS 0x800, .Ljsrr, 64, MIDDLE
+    SLOTS 0x800, .Ljsr, 64, word & 0x7ff
+  .endif
+  .rept 64                                                        /* 0101, by bit 5 */
+    SLOTS 32, .Land_register, 32, PAIR << 3 | (word & 7)
+    SLOTS 32, .Land_immediate, 32, (word & 0x1f) << 6 | PAIR
+  .endr
+  SLOTS 0x1000, .Lldr, 64, (word & 0x3f) << 6 | PAIR               /* 0110 */
+  .if \compiling
+    SLOTS 0x1000, .Lcompiling_str, 128, PAIR                      /* 0111 */
+  .else
+    SLOTS 0x1000, .Lstr, 64, (word & 0x3f) << 6 | PAIR
+  .endif
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1000 RTI */
+  SLOTS 0x1000, .Lnot, 32, PAIR                                   /* 1001 */
+  SLOTS 0x1000, .Lldi, 128, HIGH                                  /* 1010 */
+  .if \compiling
+    SLOTS 0x1000, .Lcompiling_sti, 128, HIGH                      /* 1011 */
+    SLOTS 0x1000, .Lcompiling_jmp, 128, MIDDLE                    /* 1100 */
+  .else
+    SLOTS 0x1000, .Lsti, 128, HIGH
+    SLOTS 0x1000, .Ljmp, 32, MIDDLE
+  .endif
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1101 reserved */
+  SLOTS 0x1000, .Llea, 64, HIGH                                   /* 1110 */
+  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1111 TRAP */
+  .if word != 0x10000
+    .error "the handler table does not have 65,536 entries"
+  .endif
+.endm
 .Ltable:
-  .set word, 0
-  SLOTS 0x1000, .Lbranch, 64, (word & 0x1ff) << 3 | HIGH           /* 0000 */
-.rept 64                                                          /* 0001, by bit 5 */
-  SLOTS 32, .Ladd_register, 32, PAIR << 3 | (word & 7)
-  SLOTS 32, .Ladd_immediate, 32, (word & 0x1f) << 6 | PAIR
-.endr
-  SLOTS 0x1000, .Lld, 64, HIGH                                    /* 0010 */
-  SLOTS 0x1000, .Lst, 64, HIGH                                    /* 0011 */
-  SLOTS 0x800, .Ljsrr, 64, MIDDLE                                 /* 0100, by bit 11 */
-  SLOTS 0x800, .Ljsr, 64, word & 0x7ff
-.rept 64                                                          /* 0101, by bit 5 */
-  SLOTS 32, .Land_register, 32, PAIR << 3 | (word & 7)
-  SLOTS 32, .Land_immediate, 32, (word & 0x1f) << 6 | PAIR
-.endr
-  SLOTS 0x1000, .Lldr, 64, (word & 0x3f) << 6 | PAIR               /* 0110 */
-  SLOTS 0x1000, .Lstr, 64, (word & 0x3f) << 6 | PAIR               /* 0111 */
-  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1000 RTI */
-  SLOTS 0x1000, .Lnot, 32, PAIR                                   /* 1001 */
-  SLOTS 0x1000, .Lldi, 128, HIGH                                  /* 1010 */
-  SLOTS 0x1000, .Lsti, 128, HIGH                                  /* 1011 */
-  SLOTS 0x1000, .Ljmp, 32, MIDDLE                                 /* 1100 */
-  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1101 reserved */
-  SLOTS 0x1000, .Llea, 64, HIGH                                   /* 1110 */
-  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1111 TRAP */
-  .if word != 0x10000
-    .error "the handler table does not have 65,536 entries"
-  .endif
+  TABLE 0
 .Lcompiling_table:
-  .set word, 0
-  SLOTS 0x1000, .Lcompiling_branch, 128, HIGH           /* 0000 */
-.rept 64                                                          /* 0001, by bit 5 */
-  SLOTS 32, .Ladd_register, 32, PAIR << 3 | (word & 7)
-  SLOTS 32, .Ladd_immediate, 32, (word & 0x1f) << 6 | PAIR
-.endr
-  SLOTS 0x1000, .Lld, 64, HIGH                                    /* 0010 */
-  SLOTS 0x1000, .Lcompiling_st, 128, HIGH                                    /* 0011 */
-  SLOTS 0x800, .Lcompiling_jsrr, 128, MIDDLE                                 /* 0100, by bit 11 */
-  SLOTS 0x800, .Lcompiling_jsr, 0, 0
-.rept 64                                                          /* 0101, by bit 5 */
-  SLOTS 32, .Land_register, 32, PAIR << 3 | (word & 7)
-  SLOTS 32, .Land_immediate, 32, (word & 0x1f) << 6 | PAIR
-.endr
-  SLOTS 0x1000, .Lldr, 64, (word & 0x3f) << 6 | PAIR               /* 0110 */
-  SLOTS 0x1000, .Lcompiling_str, 128, PAIR               /* 0111 */
-  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1000 RTI */
-  SLOTS 0x1000, .Lnot, 32, PAIR                                   /* 1001 */
-  SLOTS 0x1000, .Lldi, 128, HIGH                                  /* 1010 */
-  SLOTS 0x1000, .Lcompiling_sti, 128, HIGH                                  /* 1011 */
-  SLOTS 0x1000, .Lcompiling_jmp, 128, MIDDLE                                 /* 1100 */
-  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1101 reserved */
-  SLOTS 0x1000, .Llea, 64, HIGH                                   /* 1110 */
-  SLOTS 0x1000, .Lslow, 0, 0                                      /* 1111 TRAP */
-  .if word != 0x10000
-    .error "the handler table does not have 65,536 entries"
-  .endif
+  TABLE 1
 
   .section .note.GNU-stack, "", @progbits

@@ -286,7 +286,8 @@ Result<std::uint64_t> Lc3Vm::compile(std::uint16_t pc) {
   const std::vector<std::uint16_t> lost = jit::lost_since(use, std::exchange(lost_seen_, use.lost_count));
   patience_ = jit::longer_patience(patience_);
   const auto version = code_->cache.compile({.words = *words, .pc = pc, .lea_sets_cc = lea_sets_cc != 0, .lost = lost});
-  return version.value_or(0);  // a compiler that fails is counted, and leaves the machine to the interpreter
+  if (!version) code_->cache.count_failure();  // and the machine is left to the interpreter
+  return version.value_or(0);
 }
 
 void Lc3Vm::finish_optimising() {

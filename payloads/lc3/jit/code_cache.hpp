@@ -65,7 +65,7 @@ struct CacheCounters {
   std::uint64_t compile_ns = 0;    // translating, compiling, writing
   std::uint64_t optimised = 0;     // versions of optimised code: replaced by better ones, or found on the disk
   std::uint64_t optimise_ns = 0;   // on another thread
-  std::uint64_t failures = 0;      // of the optimising compiler
+  std::uint64_t failures = 0;      // of either compiler
   std::uint64_t disk_hits = 0;     // these as in DiskCounters
   std::uint64_t disk_misses = 0;
   std::uint64_t disk_refused = 0;
