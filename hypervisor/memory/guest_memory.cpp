@@ -1,23 +1,12 @@
 #include "memory/guest_memory.hpp"
 
-#include <sys/mman.h>
+#include "warmfork/ring/memory.hpp"
 
-#include <cstring>
+#include <sys/mman.h>
 
 namespace warmfork {
 
-void copy_once(void* to, const void* from, std::size_t size) {
-  if (size == 0) return;  // either pointer may be null then, which memcpy forbids
-#if __has_feature(thread_sanitizer)
-  // A guest may name bytes that another host thread is writing, and the order two host threads have through a guest
-  // (posted, read by the guest, handed back in an exit) is one the sanitizer cannot see: it must not watch this copy.
-  asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
-#else
-  asm volatile("" : : "r"(from) : "memory");
-  std::memcpy(to, from, size);
-  asm volatile("" : : "r"(to) : "memory");
-#endif
-}
+void copy_once(void* to, const void* from, std::size_t size) { ring::copy_once(to, from, size); }
 
 Status GuestMemory::add(Gpa gpa, std::span<std::byte> bytes) {
   if (bytes.empty() || gpa.value + bytes.size() < gpa.value) {
