@@ -23,8 +23,10 @@ namespace warmfork::ring {
 
 inline constexpr std::size_t kPageBytes = 4096;
 
-/// Where fields of different use begin: two cache lines apart, because the processors' prefetchers fetch lines in pairs
-/// (Intel: "spatial prefetcher", Optimization Reference Manual, 2.1.5.4).
+/// Where fields of different use begin: two cache lines apart, because some processors fetch lines in pairs (Intel:
+/// "spatial prefetcher", Optimization Reference Manual, 2.1.5.4). On the AMD processor this was measured on,
+/// neighbouring lines of two writers disturb each other no more than distant ones; a page has the room, so it costs
+/// nothing.
 inline constexpr std::size_t kApart = 128;
 
 /// Smallest and largest ring, in bytes of data. A length is 32 bits wide, and a record takes at most half of the ring.
@@ -46,6 +48,11 @@ inline constexpr std::uint64_t kMostCapacity = std::uint64_t{1} << 32;
 }
 inline void store_relaxed(std::uint64_t* word, std::uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
 inline void store_release(std::uint64_t* word, std::uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+
+/// Orders a store before it against a load behind it, the one thing that x86 does not do by itself. A locked
+/// instruction is a full barrier for ordinary memory (Intel SDM vol. 3, "Memory Ordering"; AMD APM vol. 2). Measured
+/// behind a store: 4.9 ns, where MFENCE, which is what __atomic_thread_fence makes, takes 19.6 ns.
+inline void full_fence() { asm volatile("lock orl $0, -4(%%rsp)" : : : "memory", "cc"); }
 
 /// Between two looks at a word that another processor will write.
 inline void pause() { __builtin_ia32_pause(); }
@@ -152,7 +159,7 @@ class Side {
   /// fence: once per batch is enough. A hostile peer can ask for a doorbell in vain, at most one per call.
   [[nodiscard]] bool needs_wake() {
     // The store of the own index before it, the load of the peer's wish behind it; see above.
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    full_fence();
     const std::uint64_t wake_at = load_relaxed(words_.peer_wake);
     const bool passed = wake_at - asked_ < published_ - asked_;  // asked_ <= wake_at < published_
     asked_ = published_;
@@ -189,7 +196,7 @@ class Side {
   [[nodiscard]] bool announce_sleep() {
     if (violation_) return false;
     store_relaxed(words_.own_wake, seen_);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    full_fence();
     return load_relaxed(words_.peer) == seen_;
   }
 
