@@ -89,8 +89,7 @@ Result<std::uint64_t> together(int other_cpu, Partner&& partner, Here&& here) {
   return tsc_now_ordered() - begin;
 }
 
-// --- there and back
-// ---------------------------------------------------------------------------------------------------
+// --- there and back ------------------------------------------------------------------------------------------------
 
 template <class Send, class Receive>
 void record_round_trips(std::uint64_t count, Histogram& ticks, Send&& send, Receive&& receive) {
@@ -177,8 +176,7 @@ Status measure_round_trips(const SuiteOptions& options, std::vector<Figure>& out
   return {};
 }
 
-// --- how much goes through
-// --------------------------------------------------------------------------------------------
+// --- how much goes through -----------------------------------------------------------------------------------------
 
 double per_second(std::uint64_t count, std::uint64_t ticks) {
   return static_cast<double>(count) / tsc_to_ns(ticks) * 1e9;

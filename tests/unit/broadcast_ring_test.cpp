@@ -237,8 +237,29 @@ TEST(TrustedBroadcast, WhatIsReadInPlaceIsBelievedOnlyIfItWasNotOverwrittenMeanw
   EXPECT_EQ(reader.lost(), 300U) << "the one that was overwritten under the reader among them";
 }
 
-// --- threads
-// ----------------------------------------------------------------------------------------------------------
+// A policy that lets the writer go on in the middle of a copy.
+BroadcastWriter* overtaking = nullptr;
+struct Overtaken : Trusted {
+  static void copy_racing(void* to, const void* from, std::size_t size) {
+    copy_once(to, from, size / 2);
+    for (int i = 0; overtaking != nullptr && i < 300; ++i) (void)overtaking->push(bytes("overtaking"));
+    copy_once(static_cast<std::byte*>(to) + size / 2, static_cast<const std::byte*>(from) + size / 2, size - size / 2);
+  }
+};
+
+TEST(TrustedBroadcast, WhatIsOverwrittenWhileItIsCopiedIsNotAccepted) {
+  const Memory memory;
+  BroadcastWriter writer = memory.writer();
+  auto reader = memory.reader<Overtaken>();
+  ASSERT_TRUE(writer.push(bytes("one that will be torn")));
+  overtaking = &writer;
+  EXPECT_EQ(read_text(reader), "(overrun)");
+  overtaking = nullptr;
+  EXPECT_EQ(read_text(reader), "300:overtaking");
+  EXPECT_EQ(reader.lost(), 300U);
+}
+
+// --- threads -------------------------------------------------------------------------------------------------------
 
 std::uint64_t scaled(std::uint64_t count) {
   const char* const scale = std::getenv("WARMFORK_TEST_SCALE");
@@ -323,8 +344,7 @@ TEST(TrustedBroadcast, NoTornRecordIsAcceptedInPlace) {
   EXPECT_EQ(got + reader.lost(), records);
 }
 
-// --- writers that break the rules
-// -------------------------------------------------------------------------------------
+// --- writers that break the rules ----------------------------------------------------------------------------------
 
 void expect_caught(const Memory& memory, BroadcastReader<Hostile>& reader, Reason reason, std::uint64_t value,
                    std::uint64_t limit) {

@@ -267,8 +267,7 @@ TYPED_TEST(SpscRing, SlotsComeOutAsTheyWentInAcrossTheEnd) {
   EXPECT_FALSE(producer.violation() || consumer.violation());
 }
 
-// --- two threads
-// ------------------------------------------------------------------------------------------------------
+// --- two threads ---------------------------------------------------------------------------------------------------
 
 std::uint64_t scaled(std::uint64_t count) {
   const char* const scale = std::getenv("WARMFORK_TEST_SCALE");
@@ -359,8 +358,7 @@ TYPED_TEST(SpscRing, SlotsPassBetweenTwoThreadsInOrder) {
   }
 }
 
-// --- peers that break the rules
-// ---------------------------------------------------------------------------------------
+// --- peers that break the rules ------------------------------------------------------------------------------------
 
 // Expects a violation, and that it stays though the peer mends its ways.
 void expect_caught(SpscConsumer<Hostile>& consumer, const Memory& memory, Reason reason, std::uint64_t value,

@@ -255,7 +255,7 @@ class alignas(kApart) BroadcastReader {
     const Found found = look();
     if (found != Found::kRecord) return found;
     const std::size_t size = out.size() < current_.size ? out.size() : current_.size;
-    copy_once(out.data(), payload_, size);  // the writer may be writing it, trusted or not
+    Policy::copy_racing(out.data(), payload_, size);
     if (!still_there()) return overrun();
     record = current_;
     accept();

@@ -36,9 +36,10 @@ inline constexpr std::uint64_t kMostCapacity = std::uint64_t{1} << 32;
   return bytes >= kLeastCapacity && bytes <= kMostCapacity && (bytes & (bytes - 1)) == 0;
 }
 
-// --- words that two sides share
-// --------------------------------------------------------------------------------------- Builtins, because
-// std::atomic_ref<const T> comes only with C++26, and a read-only mapping deserves a pointer to const.
+// --- words that two sides share ------------------------------------------------------------------------------------
+
+// Builtins, because std::atomic_ref<const T> comes only with C++26, and a read-only mapping deserves a pointer to
+// const.
 
 [[nodiscard]] inline std::uint64_t load_relaxed(const std::uint64_t* word) {
   return __atomic_load_n(word, __ATOMIC_RELAXED);
@@ -81,8 +82,7 @@ inline void copy_once(void* to, const void* from, std::size_t size) {
 #endif
 }
 
-// --- what a peer can do wrong
-// -----------------------------------------------------------------------------------------
+// --- what a peer can do wrong --------------------------------------------------------------------------------------
 
 enum class Reason : std::uint32_t {
   kNone,
@@ -122,15 +122,17 @@ struct Trusted {
   static void copy(void* to, const void* from, std::size_t size) {
     if (size != 0) __builtin_memcpy(to, from, size);
   }
+  // Of bytes that even an honest peer may be overwriting; whether it was is checked afterwards.
+  static void copy_racing(void* to, const void* from, std::size_t size) { copy_once(to, from, size); }
 };
 
 struct Hostile {
   static constexpr bool kTrustsPeer = false;
   static void copy(void* to, const void* from, std::size_t size) { copy_once(to, from, size); }
+  static void copy_racing(void* to, const void* from, std::size_t size) { copy_once(to, from, size); }
 };
 
-// --- one side of a ring with two
-// --------------------------------------------------------------------------------------
+// --- one side of a ring with two -----------------------------------------------------------------------------------
 
 /// Where one side's two words lie in shared memory, and the peer's two.
 struct SideWords {
