@@ -438,7 +438,7 @@ TEST_F(SharedRegionTest, SlotsAndPlacesAreUsedAgain) {
   std::vector<std::weak_ptr<SharedMemory>> watched;
   std::uint64_t lowest = ~std::uint64_t{0};
   std::uint64_t highest = 0;
-  for (std::uint64_t i = 0; i < 200; ++i) {
+  for (std::uint64_t i = 0; i < test::scaled(200); ++i) {
     const Shared own = memory_of(kSmall);
     watched.push_back(own);
     const auto fork = fork_of(1, {own, mine_[kIn]});
