@@ -32,6 +32,7 @@ struct Options {
   std::string population = "all";
   std::vector<std::string> modes;
   std::string memory = "512K";
+  std::string shared = "0";
   bool json = false;
 };
 
@@ -145,9 +146,12 @@ int run(const Options& options) {
   if (!resets) return report(resets.error());
   const auto memory = parse_size(options.memory);
   if (!memory) return report(memory.error());
+  const auto shared = parse_size(options.shared);
+  if (!shared) return report(shared.error());
   const auto kvm = open_kvm();
   if (!kvm) return report(kvm.error());
   ResetProofOptions proof;
+  proof.shared_bytes = *shared;
   proof.kinds = kKinds.at(options.kind);
   proof.populations = kPopulations.at(options.population);
   proof.resets = *resets;
@@ -212,6 +216,8 @@ void add_verify_reset(CLI::App& app, Outcome& outcome) {
       ->capture_default_str();
   verb->add_option("--reset", options->modes, "Reset modes (default: all)")->check(CLI::IsMember(modes));
   verb->add_option("--memory", options->memory, "What the guest can write, at least 512K (2 MiB pages from 5M on)")
+      ->capture_default_str();
+  verb->add_option("--shared", options->shared, "Size of two regions shared with other forks, one of them read-only")
       ->capture_default_str();
   verb->add_flag("--json", options->json, "For machines");
   verb->callback([options, &outcome] { outcome.code = run(*options); });

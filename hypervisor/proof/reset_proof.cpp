@@ -28,6 +28,7 @@ constexpr std::uint64_t kRangesOffset = 0x4000;  // in the call area, behind the
 constexpr std::uint64_t kWorkSeed = 4711;
 constexpr std::uint64_t kWorkSteps = 40;
 constexpr std::uint64_t kHostileSteps = 60;
+constexpr std::byte kReadOnlyByte{0x5a};
 constexpr std::uint64_t kSeededShare = 8;  // of so many resets, all but one are of forks with a seed
 
 using Random = std::mt19937_64;
@@ -112,6 +113,7 @@ class Combination {
   };
 
   Result<Source> open(bool seeded) const;
+  Status make_shared_memory();
   Status make_records();
   Status record(Place place);
   Status observe(Fork& fork, Depth depth);
@@ -126,6 +128,7 @@ class Combination {
   // The guest's memory, as ranges for its calls.
   std::vector<Range> writable() const;
   std::vector<Range> readable() const;
+  std::vector<Range> attacked() const;
   Result<Gva> put(Fork& fork, const std::vector<Range>& ranges) const;
 
   void differ(std::string what);
@@ -142,6 +145,7 @@ class Combination {
   std::uint64_t guest_options_;
   bool keeps_x87_pointers_;
   Random random_;
+  SharedBindings shared_;  // of all forks: a read-write and a read-only memory
   bool seeded_ = true;
   bool recording_ = false;
   Record* record_ = nullptr;  // of the place at hand
@@ -158,6 +162,15 @@ std::vector<Range> Combination::writable() const {
     if (piece.in_window && piece.access.user && piece.access.write) {
       ranges.push_back({piece.range.begin.value, piece.range.size});
     }
+  }
+  return ranges;
+}
+
+// What is attacked: also what others share. The work that is compared leaves that out, as nobody puts it back.
+std::vector<Range> Combination::attacked() const {
+  std::vector<Range> ranges = writable();
+  for (const GuestLayout::SharedRegion& region : snapshot_->layout()->shared_regions()) {
+    if (region.access == SharedAccess::kReadWrite) ranges.push_back({region.range.begin.value, region.range.size});
   }
   return ranges;
 }
@@ -420,12 +433,22 @@ Status Combination::observe(Fork& fork, Depth depth) {
 Result<Combination::Source> Combination::open(bool seeded) const {
   ForkOptions options{.kind = result_.kind, .population = result_.population, .reset = result_.mode};
   if (seeded) options.seed = options_.seed;
+  options.shared = shared_;
   Source source;
   WARMFORK_TRY_ASSIGN(source.forks, make_fork_source(kvm_, snapshot_, options, kHomes));
   for (std::size_t i = 0; i < cpus(); ++i) {
     WARMFORK_TRY_ASSIGN(source.cpus[i], source.forks->make_cpu());
   }
   return source;
+}
+
+Status Combination::make_shared_memory() {
+  for (int i = 0; i < 2; ++i) {
+    WARMFORK_TRY_ASSIGN(auto memory, SharedMemory::create(options_.shared_bytes));
+    shared_.push_back(std::move(memory));
+  }
+  std::ranges::fill(shared_[1]->bytes(), kReadOnlyByte);
+  return {};
 }
 
 Status Combination::record(Place place) {
@@ -467,9 +490,15 @@ Result<std::uint64_t> Combination::act(Fork& fork, const char* what, const char*
 Status Combination::attack(Fork& fork, Source& source) {
   if (source.cpus[0] != nullptr) WARMFORK_TRY(fork.bind(*source.cpus[below(random_, kCpus)]));
   if (!fork.ready()) return {};
-  const std::vector<Range> ranges = writable();
+  const std::vector<Range> ranges = attacked();
   WARMFORK_TRY_ASSIGN(const Gva list, put(fork, ranges));
   const std::uint64_t seed = random_();
+  if (!shared_.empty() && below(random_, 8) == 0) {
+    const AddressRange range = snapshot_->layout()->shared_regions()[1].range;
+    WARMFORK_TRY_ASSIGN(const Gva forbidden, put(fork, std::vector<Range>{{range.begin.value, range.size}}));
+    WARMFORK_TRY(act(fork, "read-only memory", "scribble_memory", std::array{seed, forbidden.value, std::uint64_t{1}}));
+    return {};
+  }
   const std::uint64_t options = guest_options_ | (below(random_, 2) == 0 ? SCRIBBLE_PENDING : 0U);
   const std::array<std::uint64_t, 4> all{seed, options, list.value, ranges.size()};
   const std::array<std::uint64_t, 3> memory{seed, list.value, ranges.size()};
@@ -503,6 +532,7 @@ Status Combination::attack(Fork& fork, Source& source) {
 Result<bool> Combination::run(bool seeded, std::uint64_t resets, std::uint64_t done_before) {
   constexpr std::uint64_t kFreshPeriod = 64;
   seeded_ = seeded;
+  if (options_.shared_bytes != 0 && shared_.empty()) WARMFORK_TRY(make_shared_memory());
   WARMFORK_TRY(make_records());
   WARMFORK_TRY_ASSIGN(Source source, open(seeded));
   result_.chosen = source.forks->reset_mode();
@@ -535,6 +565,10 @@ Result<bool> Combination::run(bool seeded, std::uint64_t resets, std::uint64_t d
                                 .staged = below(random_, 2) == 0,
                                 .work = below(random_, 2) == 0,
                                 .crash = below(random_, 4) == 0}));
+    if (!shared_.empty() &&
+        std::ranges::any_of(shared_[1]->bytes(), [](std::byte byte) { return byte != kReadOnlyByte; })) {
+      differ("read-only shared memory was written");
+    }
     ++result_.resets;
     if (round % kFreshPeriod == kFreshPeriod - 1) {
       round_ = "a fresh fork beside them";
@@ -563,6 +597,10 @@ Result<std::unique_ptr<Machine>> boot(const kvm::Kvm& kvm, const ResetProofOptio
   config.memory_bytes = options.memory_bytes;
   config.stack_bytes = 64 << 10;
   config.process.seed = options.seed;
+  if (options.shared_bytes != 0) {
+    config.shared_regions = {{.name = "write", .bytes = options.shared_bytes, .access = SharedAccess::kReadWrite},
+                             {.name = "read", .bytes = options.shared_bytes, .access = SharedAccess::kReadOnly}};
+  }
   const auto elf = std::as_bytes(std::span(warmfork_scribble_guest_begin, warmfork_scribble_guest_end));
   WARMFORK_TRY_ASSIGN(auto machine, Machine::create(kvm, elf, "scribble", std::move(config)));
   WARMFORK_TRY(machine->boot({.timeout_ns = kPatience}));

@@ -29,9 +29,12 @@ struct ResetProofOptions {
   /// Those that a population or this KVM cannot have are skipped, and the report says so.
   std::vector<ResetMode> modes{ResetMode::kAuto, ResetMode::kFullCopy, ResetMode::kDirtyLog, ResetMode::kDirtyRing,
                                ResetMode::kCowRemap};
-  std::uint64_t resets = 2000;                    // in all, spread over the combinations
-  std::uint64_t seed = 1;                         // of everything that is random
-  std::uint64_t memory_bytes = 512 << 10;         // of the guest; from about 5 MiB on it has 2 MiB pages
+  std::uint64_t resets = 2000;             // in all, spread over the combinations
+  std::uint64_t seed = 1;                  // of everything that is random
+  std::uint64_t memory_bytes = 512 << 10;  // of the guest; from about 5 MiB on it has 2 MiB pages
+  /// Of two shared regions, one read-write that is attacked and one read-only; 0: none. They are no part of a reset:
+  /// what is proven is that they change nothing in it, and that the read-only one's memory never changes.
+  std::uint64_t shared_bytes = 0;
   std::size_t keep_differences = 20;              // kept in words; all are counted
   std::function<bool(std::uint64_t)> progress{};  // called with the resets done; false: stop here
   std::function<void(Fork&)> after_reset{};       // for tests of the proof: undoes part of a reset

@@ -46,7 +46,7 @@ TEST_F(SnapshotCliTest, AWarmProgramIsSavedAndCalled) {
   EXPECT_EQ(result.at("arguments"), json({1, 7, 16}));
   EXPECT_GT(result.at("load_ns"), 0);
   const json info = json::parse(run_cli({"snapshot", "info", file, "--json"}).out);
-  EXPECT_EQ(info.at("format_version"), 2);
+  EXPECT_EQ(info.at("format_version"), 3);
   EXPECT_EQ(info.at("program"), WARMFORK_FORKS_GUEST);
   EXPECT_EQ(info.at("file_bytes"), fs::file_size(file));
   EXPECT_TRUE(info.at("base").is_null());

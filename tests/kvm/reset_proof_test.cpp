@@ -27,6 +27,19 @@ class ResetProof : public MachineTest {
   }
 };
 
+TEST_F(ResetProof, SharedRegionsChangeNothingInIt) {
+  ResetProofOptions options;
+  options.resets = scaled(100);
+  options.shared_bytes = 16 * kPage;
+  const ResetProofReport report = prove(options);
+  expect_no_difference(report, options.resets);
+  std::uint64_t forbidden = 0;
+  for (const ResetProofResult& result : report.results) {
+    if (const auto act = result.acts.find("read-only memory"); act != result.acts.end()) forbidden += act->second;
+  }
+  EXPECT_GT(forbidden, 0U);
+}
+
 class ResetProofKind : public ResetProof, public ::testing::WithParamInterface<std::tuple<ForkKind, Population>> {};
 
 TEST_P(ResetProofKind, AResetForkIsAFreshFork) {

@@ -15,6 +15,10 @@
  *                heap and mappings | guard | stack | guard | call area | guard | call ring | guard | exception stack
  *   (at a multiple of 2 MiB behind that, if the host has asked for one)
  *                code region: machine code the host writes; user, read and execute
+ *   (behind that, if the host has asked for them)
+ *                guard | shared region | guard | shared region | guard …: memory of several guests and the host; user,
+ *                read or read and write, never execute; not mapped where the host has bound no memory. The host tells
+ *                a program where its regions are
  */
 #ifndef WARMFORK_ABI_LAYOUT_H
 #define WARMFORK_ABI_LAYOUT_H
