@@ -141,7 +141,9 @@ void add_run(CLI::App& app, Outcome& outcome) {
       "trap or interrupt without a routine (by the OS, too) · 6 budget used up · 7 timeout · 8 waits for input, and\n"
       "there is no more · 130 Ctrl-C (128 + signal) · 141 standard output closed.");
   add_lc3_run_options(*verb, *options, "no limit");
-  verb->add_flag("--stats", options->stats, "Count instructions, branches, memory and registers; table at the end");
+  verb->add_flag("--stats", options->stats,
+                 "Count instructions, branches, memory and registers; table at the end.\n"
+                 "Compiled code counts, too: xbyak's, with --engine orc and auto as well");
   verb->add_flag("--json", options->json, "One JSON object on standard output, the program's output inside it");
   verb->fallthrough();
   verb->callback([options, &outcome] { outcome.code = run(*options); });

@@ -47,7 +47,7 @@
 
 namespace warmfork::lc3 {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 
 /// Registers by number, as the register calls take them: 0 … 7, then these.
 enum RegisterId : std::uint32_t {

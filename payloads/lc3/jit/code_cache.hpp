@@ -87,7 +87,11 @@ class CodeCache {
   /// Makes a version for it. Returns its address, or 0: it has to be interpreted. Errors: of a compiler.
   [[nodiscard]] Result<std::uint64_t> compile(const Request& request);
 
-  /// Called with every version made, before compile() returns. Set it before the first.
+  /// The same, of a version that counts (counts.hpp), with the fast compiler; it is never replaced by a better one. The
+  /// result's address is 0 if it has to be interpreted.
+  [[nodiscard]] Result<Made> compile_counting(const Request& request);
+
+  /// Called with every version made that does not count, before compile() returns. Set it before the first.
   void on_version(std::function<void(const Made&)> observer) { observer_ = std::move(observer); }
 
   /// Replaces a version by one of other code for the same unit: machines that use it go on there at the end of their
@@ -120,7 +124,9 @@ class CodeCache {
   }
 
  private:
-  [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
+  [[nodiscard]] Result<Made> make(const Request& request, bool counting);
+  [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc,
+                                   const Passes& passes) const;
   [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes, bool may_restart);
   [[nodiscard]] std::uint64_t address_of(std::span<const std::byte> place) const {
     return space_.address + static_cast<std::uint64_t>(place.data() - space_.host.data());
