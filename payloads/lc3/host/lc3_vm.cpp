@@ -78,8 +78,10 @@ std::uint32_t config_flags(const Lc3Options& options) {
 
 }  // namespace
 
-Lc3Vm::Code::Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk)
-    : region(std::move(memory)), cache({region.bytes, region.begin.value}, {.disk = std::move(disk)}) {
+Lc3Vm::Code::Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk,
+                  std::shared_ptr<jit::CodeNames> names)
+    : region(std::move(memory)),
+      cache({region.bytes, region.begin.value}, {.disk = std::move(disk), .names = std::move(names)}) {
   if (!optimises(engine)) return;
   const auto make_compiler = []() -> Result<jit::Optimiser::Compile> {
     WARMFORK_TRY_ASSIGN(const jit::LlvmModule* llvm, jit::llvm_module());
@@ -112,6 +114,12 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
     WARMFORK_TRY_ASSIGN(std::string compiler, jit::llvm_compiler());
     WARMFORK_TRY_ASSIGN(disk, jit::DiskCache::open(options.cache_dir, std::move(compiler)));
   }
+  std::shared_ptr<jit::CodeNames> names;
+  if (!options.perf_map.empty()) {
+    if (options.engine == Engine::kInterpreter)
+      return fail(ErrorKind::kUsage, "{}: engine interp makes no code to name there", options.perf_map);
+    WARMFORK_TRY_ASSIGN(names, jit::CodeNames::create({.perf_map = options.perf_map}));
+  }
   auto before = std::chrono::steady_clock::now();
   const auto lap_ns = [&before] {
     const auto now = std::chrono::steady_clock::now();
@@ -125,7 +133,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                                        .code_bytes = options.engine == Engine::kInterpreter ? 0 : kCodeBytes}));
   vm->guest_ = vm->machine_.get();
   if (options.engine != Engine::kInterpreter)
-    vm->code_ = std::make_shared<Code>(vm->machine_->code_region(), options.engine, std::move(disk));
+    vm->code_ = std::make_shared<Code>(vm->machine_->code_region(), options.engine, std::move(disk), std::move(names));
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
   if (booted.exit_code)
@@ -326,6 +334,8 @@ void Lc3Vm::end_optimising() {
 }
 
 std::string Lc3Vm::cache_complaint() const { return code_ == nullptr ? "" : code_->cache.disk_complaint(); }
+
+std::string Lc3Vm::names_complaint() const { return code_ == nullptr ? "" : code_->cache.names_complaint(); }
 
 jit::CacheCounters Lc3Vm::code_counters() const {
   return code_ == nullptr ? jit::CacheCounters{} : code_->cache.counters();

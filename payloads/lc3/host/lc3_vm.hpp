@@ -52,6 +52,7 @@ struct Lc3Options {
   bool detect_idle = true;                 // stop a loop that provably only waits for input
   bool stop_for_output = true;             // stop when input is polled while output waits
   std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
+  std::string perf_map;                    // file for the names of compiled code (jit/code_names.hpp); empty: none
   bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
 };
 
@@ -143,6 +144,8 @@ class Lc3Vm {
   void end_optimising();
   /// What went wrong first in the directory of Lc3Options::cache_dir; empty: nothing. Runs go on without it.
   [[nodiscard]] std::string cache_complaint() const;
+  /// Why Lc3Options::perf_map does not hold all names; empty: it does.
+  [[nodiscard]] std::string names_complaint() const;
   /// What has been compiled for this machine and its forks. All zero with the interpreter.
   [[nodiscard]] jit::CacheCounters code_counters() const;
 
@@ -157,7 +160,7 @@ class Lc3Vm {
   enum class Call : std::uint8_t;
   /// The code of a master and all forks of it.
   struct Code {
-    Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk);
+    Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk, std::shared_ptr<jit::CodeNames> names);
     CodeRegion region;
     jit::CodeCache cache;
     std::optional<jit::Optimiser> optimiser;

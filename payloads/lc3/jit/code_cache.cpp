@@ -73,6 +73,7 @@ Result<Made> CodeCache::make(const Request& request, bool counting) {
   counters_.compile_ns +=
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
   const std::uint64_t address = address_of(place);
+  name(address, code);
   Made made{.id = last_id_, .address = address, .epoch = epoch_, .optimised = optimised};
   if (observer_ || counting) {
     auto words = std::make_shared<std::array<std::uint16_t, kMemoryWords>>();
@@ -94,6 +95,7 @@ Result<bool> CodeCache::replace(const Made& made, const MachineCode& code, std::
   }
   const WordSet none;
   WARMFORK_TRY(write_version(*made.unit, code, {*made.words, none, made.unit->lea_sets_cc}, ++last_id_, place));
+  name(address_of(place), code);
   ++counters_.optimised;
   counters_.optimise_ns += took_ns;
   // SAFETY: written by write_version(), in this epoch; machines read it at the same time.
@@ -127,8 +129,13 @@ void CodeCache::clear() {
   left_out_.reset();
   std::ranges::fill(losses_, std::uint8_t{0});
   shared_words_.reset();
+  begin_anew();
+}
+
+void CodeCache::begin_anew() {
   used_ = 0;
   ++epoch_;
+  if (options_.names != nullptr) options_.names->clear();
 }
 
 std::span<std::byte> CodeCache::allocate(std::size_t bytes, bool may_restart) {
@@ -136,8 +143,7 @@ std::span<std::byte> CodeCache::allocate(std::size_t bytes, bool may_restart) {
   if (rounded > space_.host.size() - used_) {
     // Alone, the machine that asks is stopped, and goes on in the new version only.
     if (!may_restart || shared_words_ || rounded > space_.host.size()) return {};
-    used_ = 0;
-    ++epoch_;
+    begin_anew();
     ++counters_.restarts;
   }
   const auto place = space_.host.subspan(used_, rounded);

@@ -8,10 +8,12 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "lc3/jit/code_names.hpp"
 #include "lc3/jit/disk_cache.hpp"
 #include "lc3/jit/frontend.hpp"
 #include "lc3/jit/machine_code.hpp"
 #include "lc3/jit/passes.hpp"
+#include "warmfork/lc3/code.hpp"
 #include "warmfork/lc3/state.hpp"
 
 #include <array>
@@ -54,6 +56,7 @@ struct CacheOptions {
   std::uint32_t max_instructions = 16384;  // of a version
   std::uint32_t tolerated_losses = 1;      // how often code may be lost for a word before the word is left out
   std::shared_ptr<DiskCache> disk;         // optimised code of earlier runs; none: nothing is looked up or kept
+  std::shared_ptr<CodeNames> names;        // told of all code that is made; none: nobody is
 };
 
 struct CacheCounters {
@@ -118,12 +121,20 @@ class CodeCache {
   [[nodiscard]] Unit unit(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
 
   [[nodiscard]] CacheCounters counters() const;
+  /// See CodeNames.
+  [[nodiscard]] std::string names_complaint() const {
+    return options_.names == nullptr ? "" : options_.names->complaint();
+  }
   /// See DiskCache.
   [[nodiscard]] std::string disk_complaint() const {
     return options_.disk == nullptr ? "" : options_.disk->complaint();
   }
 
  private:
+  void name(std::uint64_t address, const MachineCode& code) const {
+    if (options_.names != nullptr) options_.names->add(address + kCodeText, code);
+  }
+  void begin_anew();
   [[nodiscard]] Result<Made> make(const Request& request, bool counting);
   [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc,
                                    const Passes& passes) const;
