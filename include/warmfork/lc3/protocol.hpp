@@ -34,7 +34,8 @@
 //   lc3_drain               bytes, capacity              bytes copied from the output ring
 //   lc3_counters            -                            address of the Counters in the State
 //   lc3_instrument          InstrumentMode               address of the Instrumentation, 0 if off or out of memory;
-//                                                        counts start at zero when it is switched on
+//                                                        counts start at zero when it is switched on; those of compiled
+//                                                        code are in code_counts until the host has added them
 //   lc3_watch               address, count, WatchFlags   1, or 0 if there is no instrumentation; wraps at xFFFF
 //
 // `words` are 16-bit words in the processor's order. Between calls a host may also use the rings, registers and memory
@@ -47,7 +48,7 @@
 
 namespace warmfork::lc3 {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 
 /// Registers by number, as the register calls take them: 0 … 7, then these.
 enum RegisterId : std::uint32_t {
