@@ -36,6 +36,9 @@
 //   lc3_instrument          InstrumentMode               address of the Instrumentation, 0 if off or out of memory;
 //                                                        counts start at zero when it is switched on
 //   lc3_watch               address, count, WatchFlags   1, or 0 if there is no instrumentation; wraps at xFFFF
+//   lc3_connect             port, PortKind, own, peer,   1, or 0: the addresses do not hold a ring of `capacity` bytes
+//                           capacity, options            (ports.hpp). Addresses of shared memory in the guest
+//   lc3_end_port            port                         0; nothing more will come there than is in the ring
 //
 // `words` are 16-bit words in the processor's order. Between calls a host may also use the rings, registers and memory
 // of the State directly, within the rules of state.hpp.
@@ -47,7 +50,7 @@
 
 namespace warmfork::lc3 {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 
 /// Registers by number, as the register calls take them: 0 … 7, then these.
 enum RegisterId : std::uint32_t {
