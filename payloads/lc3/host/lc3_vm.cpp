@@ -484,6 +484,7 @@ const char* describe(StopReason stop) {
     case StopReason::kUnhandledInterrupt: return "interrupt without a handler";
     case StopReason::kUnhandledTrap: return "trap without a routine";
     case StopReason::kCompile: return "wants to be compiled";
+    case StopReason::kWaiting: return "waits for the other end of a port";
   }
   return "unknown";
 }
@@ -504,6 +505,7 @@ const char* stop_name(StopReason stop) {
     case StopReason::kUnhandledInterrupt: return "unhandled_interrupt";
     case StopReason::kUnhandledTrap: return "unhandled_trap";
     case StopReason::kCompile: return "compile";
+    case StopReason::kWaiting: return "waiting";
   }
   return "unknown";
 }
