@@ -47,6 +47,9 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// alternatives/….
 [[nodiscard]] SuiteResult run_alternatives(const SuiteOptions& options);
 
+/// The rings of shared memory between two CPUs: ring/…. No figure if there is only one.
+[[nodiscard]] SuiteResult run_ring(const SuiteOptions& options);
+
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);
 

@@ -21,7 +21,8 @@ using Suite = bench::SuiteResult (*)(const bench::SuiteOptions&);
 const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"lifecycle", bench::run_lifecycle},
                                            {"lc3", bench::run_lc3},
-                                           {"alternatives", bench::run_alternatives}};
+                                           {"alternatives", bench::run_alternatives},
+                                           {"ring", bench::run_ring}};
 
 struct Options {
   std::vector<std::string> suites;
@@ -92,6 +93,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench floors lifecycle         what KVM costs here, and what warmfork costs on top\n"
       "  warmfork bench lc3                      LC-3 code in the guest, against switch and native code\n"
       "  warmfork bench alternatives             processes instead: forked for each request, or called as they are\n"
+      "  warmfork bench ring                     rings in shared memory between two CPUs\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
       "  warmfork bench floors --quick --json -  a few samples, JSON to standard output");
   std::vector<std::string> names;

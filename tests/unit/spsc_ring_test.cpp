@@ -123,8 +123,8 @@ TYPED_TEST(SpscRing, RoomComesBackWithTheReleaseAndNotBefore) {
     EXPECT_EQ(producer.claim(0), nullptr);
   }
   consumer.release();
-  EXPECT_NE(producer.claim(2 * 1024 - 8), nullptr);
-  EXPECT_EQ(producer.claim(2 * 1024 - 7), nullptr);
+  EXPECT_NE(producer.claim(2 * 1024 - 64), nullptr);
+  EXPECT_EQ(producer.claim(2 * 1024 - 63), nullptr);
 }
 
 TYPED_TEST(SpscRing, PeekShowsTheSameRecordUntilAdvance) {
@@ -143,8 +143,8 @@ TYPED_TEST(SpscRing, AClaimCanBeShortenedOrForgotten) {
   const Memory memory;
   SpscProducer<TypeParam> producer(memory.for_producer());
   SpscConsumer<TypeParam> consumer(memory.for_consumer());
-  ASSERT_NE(producer.claim(2000), nullptr);
-  std::byte* const room = producer.claim(2000);
+  ASSERT_NE(producer.claim(1900), nullptr);
+  std::byte* const room = producer.claim(1900);
   ASSERT_NE(room, nullptr);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(room) % 8, 0U);
   std::memcpy(room, "short", 5);
@@ -160,7 +160,7 @@ TYPED_TEST(SpscRing, TheLongestRecordFitsIntoAnEmptyRingWhereverItsIndicesStand)
     SpscProducer<TypeParam> producer(memory.for_producer());
     SpscConsumer<TypeParam> consumer(memory.for_consumer());
     const std::string text(producer.longest(), 'y');
-    ASSERT_EQ(text.size(), kCapacity / 2 - 8);
+    ASSERT_EQ(text.size(), kCapacity / 2 - 64);
     ASSERT_TRUE(producer.push(bytes(text))) << start;
     ASSERT_EQ(pop_text(consumer), text) << start;
     ASSERT_EQ(producer.claim(producer.longest() + 1), nullptr);
@@ -286,7 +286,7 @@ TYPED_TEST(SpscRing, NothingIsLostDoubledOrTornBetweenTwoThreadsThatSleep) {
   // The length of record n, from both sides the same; now and then a long one.
   const auto length = [seed](std::uint64_t n) {
     const std::uint64_t mixed = (n + seed) * 0x9e3779b97f4a7c15 >> 40;
-    return 8 + mixed % (n % 64 == 0 ? 2000 : 90);
+    return 8 + mixed % (n % 64 == 0 ? 1900 : 90);
   };
   // A thread that would wait for ever has met a lost wake-up: ctest's limit ends it.
   std::jthread other([&] {
@@ -407,7 +407,7 @@ TEST(HostileSpsc, ARecordLongerThanWhatIsThereIsCaught) {
     SpscConsumer<Hostile> consumer(memory.for_consumer());
     memory.word(0) = SpscHeader::make(size, 0);
     memory.pages->producer.tail = 16;
-    expect_caught(consumer, memory, Reason::kLength, SpscHeader::record(size), 16);
+    expect_caught(consumer, memory, Reason::kLength, SpscHeader::record(8, size), 16);
   }
 }
 
@@ -425,7 +425,7 @@ TEST(HostileSpsc, PaddingThatDoesNotEndWithTheRingIsCaught) {
     SpscConsumer<Hostile> consumer(memory.for_consumer());
     memory.word(kCapacity - 16) = SpscHeader::make(size, 0) | SpscHeader::kPadding;
     memory.pages->producer.tail = kCapacity + 64;
-    expect_caught(consumer, memory, Reason::kPadding, SpscHeader::record(size), 16);
+    expect_caught(consumer, memory, Reason::kPadding, SpscHeader::record(8, size), 16);
   }
 }
 

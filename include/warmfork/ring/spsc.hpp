@@ -6,7 +6,8 @@
 //   0x0100 | wake_at: ring when head passes this    |               0x0200 | wake_at: ring when tail passes this|
 //   0x1000 | data: `capacity` bytes, a power of two |               0x1000 (end)
 //
-//   record | length:32 | type:16 | flags:16 | payload … | up to a multiple of 8
+//   record | length:32 | type:16 | flags:16 | payload … | up to a multiple of 8                       (short)
+//          | length:32 | type:16 | flags:16 | up to a cache line | payload … | up to a multiple of 8  (1 KiB and more)
 //
 // tail and head count bytes, freely through 64 bits. A record never straddles the end of the data: what does not fit
 // there is filled with a record that is flagged as padding, and a record takes at most half of the data, so that one
@@ -105,16 +106,26 @@ inline void format_spsc(SpscProducerPage& producer, SpscConsumerPage& consumer, 
 // A record's header, one word: written and read whole.
 struct SpscHeader {
   static constexpr std::uint64_t kBytes = 8;
-  static constexpr std::uint64_t kPadding = std::uint64_t{1} << 48;
+  static constexpr std::uint64_t kPadding = std::uint64_t{1} << 48;  // no record: the rest of the data
+  static constexpr std::uint64_t kAligned = std::uint64_t{1} << 49;  // the payload begins with the next cache line
+  static constexpr std::uint64_t kLine = 64;
+  /// Claims of as many bytes and more are aligned to a cache line; smaller ones would pay for the gap and gain nothing.
+  static constexpr std::uint32_t kAlignedFrom = 1024;
 
   static constexpr std::uint64_t make(std::uint32_t size, std::uint16_t type) {
     return size | std::uint64_t{type} << 32;
   }
   static constexpr std::uint32_t size(std::uint64_t header) { return static_cast<std::uint32_t>(header); }
   static constexpr std::uint16_t type(std::uint64_t header) { return static_cast<std::uint16_t>(header >> 32); }
-  /// What a record of `size` bytes takes in the ring. Records are aligned to 8 bytes: with 64 a 64-byte record would
-  /// take two cache lines instead of one and an eighth.
-  static constexpr std::uint64_t record(std::uint32_t size) { return (std::uint64_t{size} + kBytes + 7) & ~7ULL; }
+  /// From a record's beginning at offset `at` of the data to its payload.
+  static constexpr std::uint64_t skip(std::uint64_t at, bool aligned) {
+    return aligned ? ((at + kBytes + kLine - 1) & ~(kLine - 1)) - at : kBytes;
+  }
+  /// What a record takes whose payload has `size` bytes.
+  static constexpr std::uint64_t record(std::uint64_t skipped, std::uint32_t size) {
+    return skipped + ((std::uint64_t{size} + 7) & ~7ULL);
+  }
+  static constexpr std::uint64_t padding(std::uint64_t header) { return record(kBytes, size(header)); }
 };
 
 template <class Policy>
@@ -127,21 +138,24 @@ class alignas(kApart) SpscProducer : public Side<Policy> {
         capacity_(view.capacity) {}
 
   /// The longest payload that fits at all.
-  [[nodiscard]] std::uint32_t longest() const { return static_cast<std::uint32_t>(capacity_ / 2 - SpscHeader::kBytes); }
+  [[nodiscard]] std::uint32_t longest() const { return static_cast<std::uint32_t>(capacity_ / 2 - SpscHeader::kLine); }
 
   /// Room for a record of up to `size` bytes, 8-byte aligned, to be written before commit(). Null: no room yet (the
   /// peer has to release something), longer than longest(), or a violation. A claim without a commit is forgotten.
   [[nodiscard]] std::byte* claim(std::uint32_t size) {
-    const std::uint64_t need = SpscHeader::record(size);
+    const bool aligned = size >= SpscHeader::kAlignedFrom;
     std::uint64_t at = this->next_ & (capacity_ - 1);
     const std::uint64_t to_end = capacity_ - at;
-    const std::uint64_t padding = need <= to_end ? 0 : to_end;
-    if (capacity_ - (this->next_ - this->seen_) < padding + need) {
-      if (need > capacity_ / 2 || !this->refresh()) return nullptr;
-      if (capacity_ - (this->next_ - this->seen_) < padding + need) return nullptr;
-    } else if (need > capacity_ / 2) {
-      return nullptr;
+    std::uint64_t skipped = SpscHeader::skip(at, aligned);
+    std::uint64_t need = SpscHeader::record(skipped, size);
+    std::uint64_t padding = 0;
+    if (need > to_end) {
+      padding = to_end;
+      skipped = SpscHeader::skip(0, aligned);
+      need = SpscHeader::record(skipped, size);
     }
+    if (size > longest()) return nullptr;
+    if (room() < padding + need && (!this->refresh() || room() < padding + need)) return nullptr;
     if constexpr (!Policy::kTrustsPeer) {
       if (this->violation_) return nullptr;
     }
@@ -151,14 +165,17 @@ class alignas(kApart) SpscProducer : public Side<Policy> {
       this->next_ += padding;
       at = 0;
     }
-    return data_ + at + SpscHeader::kBytes;
+    skipped_ = skipped;
+    return data_ + at + skipped;
   }
 
   /// Ends the record that was claimed, with `size` bytes, at most those claimed. `type` is the caller's. The consumer
   /// sees it with the next publish().
   void commit(std::uint32_t size, std::uint16_t type = 0) {
-    put_header(this->next_ & (capacity_ - 1), SpscHeader::make(size, type));
-    this->next_ += SpscHeader::record(size);
+    // Aligned by chance, without a gap, is the same either way.
+    const std::uint64_t flags = skipped_ == SpscHeader::kBytes ? 0 : SpscHeader::kAligned;
+    put_header(this->next_ & (capacity_ - 1), SpscHeader::make(size, type) | flags);
+    this->next_ += SpscHeader::record(skipped_, size);
   }
 
   /// Shows the consumer all that was committed: one store, however many records.
@@ -190,6 +207,7 @@ class alignas(kApart) SpscProducer : public Side<Policy> {
   }
 
  private:
+  [[nodiscard]] std::uint64_t room() const { return capacity_ - (this->next_ - this->seen_); }
   void put_header(std::uint64_t at, std::uint64_t header) {
     // SAFETY: `at` is masked and a multiple of 8. Relaxed: the release store of the tail orders it.
     store_relaxed(reinterpret_cast<std::uint64_t*>(data_ + at), header);
@@ -197,6 +215,7 @@ class alignas(kApart) SpscProducer : public Side<Policy> {
 
   std::byte* data_;
   std::uint64_t capacity_;
+  std::uint64_t skipped_ = SpscHeader::kBytes;  // of the last claim
 };
 
 /// A record where it lies in the ring, until the release() behind the advance() over it.
@@ -249,7 +268,7 @@ class alignas(kApart) SpscConsumer : public Side<Policy> {
       const std::uint64_t to_end = capacity_ - at;
       if constexpr (!Policy::kTrustsPeer) {
         // Padding of the whole ring, which nobody needs, would make this skip for ever.
-        const std::uint64_t bytes = SpscHeader::record(SpscHeader::size(header));
+        const std::uint64_t bytes = SpscHeader::padding(header);
         if (bytes != to_end || at == 0) return caught(Reason::kPadding, bytes, to_end);
         if (to_end > this->seen_ - this->next_) return caught(Reason::kLength, bytes, this->seen_ - this->next_);
       }
@@ -259,11 +278,12 @@ class alignas(kApart) SpscConsumer : public Side<Policy> {
       header = header_at(at);
       if constexpr (!Policy::kTrustsPeer) {
         if ((header & SpscHeader::kPadding) != 0) {
-          return caught(Reason::kPadding, SpscHeader::record(SpscHeader::size(header)), capacity_);
+          return caught(Reason::kPadding, SpscHeader::padding(header), capacity_);
         }
       }
     }
-    const std::uint64_t bytes = SpscHeader::record(SpscHeader::size(header));
+    const std::uint64_t skipped = SpscHeader::skip(at, (header & SpscHeader::kAligned) != 0);
+    const std::uint64_t bytes = SpscHeader::record(skipped, SpscHeader::size(header));
     if constexpr (!Policy::kTrustsPeer) {
       const std::uint64_t there = this->seen_ - this->next_;
       const std::uint64_t to_end = capacity_ - at;
@@ -271,7 +291,7 @@ class alignas(kApart) SpscConsumer : public Side<Policy> {
       if (bytes > most) return caught(Reason::kLength, bytes, most);
     }
     peeked_ = bytes;
-    return Record(data_ + at + SpscHeader::kBytes, SpscHeader::size(header), SpscHeader::type(header));
+    return Record(data_ + at + skipped, SpscHeader::size(header), SpscHeader::type(header));
   }
 
   /// Steps over the record that peek() has shown; without one, over nothing. It stays readable until release().
