@@ -277,7 +277,7 @@ std::uint64_t scaled(std::uint64_t count) {
 
 TYPED_TEST(SpscRing, NothingIsLostDoubledOrTornBetweenTwoThreadsThatSleep) {
   const Memory memory(std::uint64_t{0} - 64 * kCapacity);
-  const std::uint64_t records = scaled(60'000);
+  const std::uint64_t records = scaled(30'000);
   sem_t more{};
   sem_t room{};
   ASSERT_EQ(::sem_init(&more, 0, 0), 0);
@@ -338,7 +338,7 @@ TYPED_TEST(SpscRing, NothingIsLostDoubledOrTornBetweenTwoThreadsThatSleep) {
 
 TYPED_TEST(SpscRing, SlotsPassBetweenTwoThreadsInOrder) {
   const Memory memory(0, 8);
-  const std::uint64_t messages = scaled(500'000);
+  const std::uint64_t messages = scaled(200'000);
   std::jthread other([&] {
     SlotProducer<std::uint64_t, TypeParam> producer(memory.for_producer());
     for (std::uint64_t n = 0; n < messages;) {
