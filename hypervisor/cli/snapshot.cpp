@@ -174,6 +174,9 @@ void print_text(const SnapshotInfo& info) {
          fmt::format("{}, break at {:#x}, {} mappings", kib(info.heap_bytes), info.heap_break, info.heap_mappings));
   }
   if (info.code_bytes != 0) line("code region", kib(info.code_bytes));
+  for (const SharedRegionSpec& region : info.shared_regions) {
+    line("shared region", fmt::format("{}, {}, {}", region.name, kib(region.bytes), name_of(region.access)));
+  }
   line("protected ranges", std::to_string(info.protected_ranges));
   if (!layer) {
     line("symbols", std::to_string(info.symbols));
@@ -203,6 +206,11 @@ void print_json(const SnapshotInfo& info) {
     json["window_bytes"] = info.window_bytes;
     json["heap_bytes"] = info.heap_bytes;
     json["code_bytes"] = info.code_bytes;
+    json["shared_regions"] = nlohmann::ordered_json::array();
+    for (const SharedRegionSpec& region : info.shared_regions) {
+      json["shared_regions"].push_back(
+          {{"name", region.name}, {"bytes", region.bytes}, {"access", name_of(region.access)}});
+    }
     json["segments"] = info.segments;
     json["symbols"] = info.symbols;
     json["vmcalls"] = nlohmann::ordered_json::object();

@@ -24,8 +24,9 @@ std::uint64_t next_generation() {
 
 }  // namespace
 
-Fork::Fork(std::shared_ptr<const Snapshot> snapshot, const ForkOptions& options)
+Fork::Fork(std::shared_ptr<const Snapshot> snapshot, const ForkOptions& options, const SharedBindings& shared)
     : snapshot_(std::move(snapshot)), options_(options) {
+  options_.shared = shared;
   program_ = snapshot_->program();
   call_stack_ = snapshot_->call_stack();
 }
@@ -77,7 +78,8 @@ Status Fork::settle(Home home, Population population, ResetMode mode) {
                              .tables = home.tables,
                              .window_gpa = home.window_gpa,
                              .tables_gpa = home.tables_gpa,
-                             .window_slot = home.window_slot};
+                             .window_slot = home.window_slot,
+                             .shared = home.shared};
   WARMFORK_TRY_ASSIGN(space_, AddressSpace::build(snapshot_->layout(), regions));
   if (!snapshot_->overrides().empty()) WARMFORK_TRY(space_->rebuild_tables(snapshot_->overrides()));
   space_->set_backing({.nonzero = &snapshot_->nonzero(), .file_backed = population == Population::kCow});
@@ -165,6 +167,7 @@ Result<std::uint64_t> Fork::private_bytes() const {
 
 Result<std::unique_ptr<ForkSource>> make_fork_source(const kvm::Kvm& kvm, std::shared_ptr<const Snapshot> snapshot,
                                                      const ForkOptions& options, std::size_t capacity) {
+  WARMFORK_TRY(check_bindings(*snapshot->layout(), options.shared));
   if (options.kind == ForkKind::kVm) return VmForks::create(kvm, std::move(snapshot), options);
   return SpaceForks::create(kvm, std::move(snapshot), options, capacity);
 }

@@ -22,6 +22,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace warmfork {
 
@@ -69,10 +70,11 @@ class Fork final : public Guest {
     Gpa window_gpa;
     Gpa tables_gpa;
     std::uint32_t window_slot = kWindowSlot;
+    std::vector<BoundRegion> shared;
     kvm::VmFd* vm = nullptr;
     std::function<void()> leave;  // gives the home back
   };
-  Fork(std::shared_ptr<const Snapshot> snapshot, const ForkOptions& options);
+  Fork(std::shared_ptr<const Snapshot> snapshot, const ForkOptions& options, const SharedBindings& shared);
   /// Makes the window and the page tables. `mode` is chosen, `population` is not kAuto.
   [[nodiscard]] Status settle(Home home, Population population, ResetMode mode);
   [[nodiscard]] Status make_window(Population population);
@@ -98,6 +100,9 @@ class ForkSource {
   /// A new fork, ready to be called (once bound, if it is a `space` fork). Errors: kHost (the machine is out of memory,
   /// descriptors or KVM's limits), kLimit (the source is full).
   [[nodiscard]] virtual Result<std::unique_ptr<Fork>> make() = 0;
+  /// The same with `shared` instead of the options' bindings; the source does not hold them when the fork is gone. Also
+  /// kUsage: as check_bindings().
+  [[nodiscard]] virtual Result<std::unique_ptr<Fork>> make_with(const SharedBindings& shared) = 0;
   [[nodiscard]] virtual ForkKind kind() const = 0;
   /// A vCPU for `space` forks, for one thread at a time; nullptr for `vm` forks, which have their own. Errors (kHost).
   [[nodiscard]] virtual Result<GuestCpu*> make_cpu() = 0;
@@ -111,7 +116,7 @@ class ForkSource {
 };
 
 /// Prepares a source for forks of `snapshot`; `capacity` is the most that will be alive at once. Errors: as
-/// choose_reset_mode(), kLimit (capacity), kHost.
+/// choose_reset_mode() and check_bindings(), kLimit (capacity, slots for shared regions), kHost.
 [[nodiscard]] Result<std::unique_ptr<ForkSource>> make_fork_source(const kvm::Kvm& kvm,
                                                                    std::shared_ptr<const Snapshot> snapshot,
                                                                    const ForkOptions& options, std::size_t capacity);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "machine/guest_io.hpp"
+#include "machine/shared_region.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -63,6 +64,9 @@ struct ForkOptions {
   std::uint64_t instruction_budget = 0;  // for payloads that count instructions themselves (ForkInfo); 0: none
   std::optional<std::uint64_t> seed;     // every fork and every reset gives the same random bytes
   GuestIo* io = nullptr;                 // must outlive the forks; nullptr: reads see the end, writes are discarded
+  /// What is behind the shared regions of each fork, for all of its lives; held as long as the source is. The master's
+  /// bindings are its own.
+  SharedBindings shared = {};
 };
 
 }  // namespace warmfork

@@ -60,7 +60,8 @@ Metadata metadata_of(const Snapshot& snapshot) {
                                          .sizes = {.heap = layout.heap().size,
                                                    .stack = layout.stack().size,
                                                    .call_area = layout.call_area().size,
-                                                   .code = layout.code().size},
+                                                   .code = layout.code().size,
+                                                   .shared = layout.shared_specs()},
                                          .system_pages = checksum_of_system_pages(layout)};
   }
   return metadata;
@@ -403,6 +404,7 @@ Result<SnapshotInfo> inspect_snapshot(const std::string& path) {
   info.window_bytes = (*layout)->window_bytes();
   info.heap_bytes = (*layout)->heap().size;
   info.code_bytes = (*layout)->code().size;
+  info.shared_regions = (*layout)->shared_specs();
   info.segments = program.plan.segments.size();
   info.symbols = program.plan.symbols.size();
   for (const auto& [name, function] : program.vmcalls) info.vmcalls.emplace_back(printable(name), function.value);

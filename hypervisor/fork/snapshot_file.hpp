@@ -65,7 +65,8 @@ struct SnapshotInfo {
   std::uint64_t image_bytes = 0;
   std::uint64_t window_bytes = 0;
   std::uint64_t heap_bytes = 0;
-  std::uint64_t code_bytes = 0;  // of the code region, which is empty in what is loaded
+  std::uint64_t code_bytes = 0;                  // of the code region, which is empty in what is loaded
+  std::vector<SharedRegionSpec> shared_regions;  // nothing is behind them in what is loaded
   std::uint64_t segments = 0;
   std::uint64_t symbols = 0;
   std::vector<std::pair<std::string, std::uint64_t>> vmcalls;  // printable names, addresses

@@ -24,6 +24,7 @@ constexpr std::uint64_t kWritable = 1;
 constexpr std::uint64_t kExecutable = 2;
 constexpr std::uint64_t kNoAccess = 0;
 constexpr std::uint64_t kReadOnly = 1;
+constexpr std::uint64_t kReadWrite = 2;  // of a shared region
 constexpr x86::Access kReadAccess{.user = true, .write = false, .execute = false};
 
 // --- bytes ---
@@ -120,6 +121,12 @@ void encode_program(Writer& out, const Metadata::Program& saved) {
   out.put(saved.sizes.stack);
   out.put(saved.sizes.call_area);
   out.put(saved.sizes.code);
+  out.put(std::uint64_t{saved.sizes.shared.size()});
+  for (const SharedRegionSpec& region : saved.sizes.shared) {
+    out.put(region.bytes);
+    out.put(region.access == SharedAccess::kReadWrite ? kReadWrite : kReadOnly);
+    out.text(region.name);
+  }
   out.checksum(saved.system_pages);
   out.put(program.plan.entry.value);
   out.put(std::uint64_t{program.plan.segments.size()});
@@ -173,6 +180,21 @@ Status decode_segments(Reader& in, LoadPlan& plan) {
   return {};
 }
 
+Status decode_shared_regions(Reader& in, std::vector<SharedRegionSpec>& regions) {
+  const std::uint64_t count = in.count(2 * sizeof(std::uint64_t) + sizeof(std::uint32_t));
+  if (count > kMaxSharedRegions) return refuse("{} shared regions, allowed are {}", count, kMaxSharedRegions);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    SharedRegionSpec region{.name = {}, .bytes = in.word()};
+    const std::uint64_t access = in.word();
+    region.name = in.text();
+    if (access != kReadOnly && access != kReadWrite) return refuse("shared region {}: access {:#x}", i, access);
+    region.access = access == kReadWrite ? SharedAccess::kReadWrite : SharedAccess::kReadOnly;
+    regions.push_back(std::move(region));
+  }
+  if (const auto sound = check_shared_regions(regions); !sound) return refuse("{}", sound.error().message);
+  return {};
+}
+
 Result<Metadata::Program> decode_program(Reader& in) {
   Metadata::Program saved;
   const auto program = std::make_shared<GuestProgram>();
@@ -191,6 +213,7 @@ Result<Metadata::Program> decode_program(Reader& in) {
     return refuse("{:#x} bytes of code region: no multiple of {:#x}, or past {:#x}", saved.sizes.code,
                   x86::kLargePageSize, x86::kMaxVirtual);
   }
+  WARMFORK_TRY(decode_shared_regions(in, saved.sizes.shared));
   saved.system_pages = in.checksum();
   LoadPlan& plan = program->plan;
   plan.entry = Gva{in.word()};

@@ -5,7 +5,7 @@
 //   0x1000  metadata  processor features the program may have found, heap book, FS and GS base, call stack, x87 and
 //   MXCSR, page protections;
 //                     not in a layer: the program (name, segments, vmcalls, symbols), sizes of heap, stack, call
-//                     area and code region, checksum of the system pages
+//                     area and code region, shared regions, checksum of the system pages
 //   …       index     which pages of the window follow: (first page, count) …, ascending, with gaps between
 //   …       image     the read-only segments: all of the image but the system pages; not in a layer
 //   …       window    the pages of the index
@@ -16,8 +16,10 @@
 //
 // Not in the file, because the host makes them itself: page tables, layout (addresses, access rights, guard pages),
 // descriptor tables and stubs, the fork page. Nor what the host has written into the code region, which it can do
-// again: of that the file has the size. So no file can give a guest more than a program file could. What is in the file
-// is foreign: every field is checked before it is used, and what is accepted is encoded to the same bytes.
+// again: of that the file has the size. Nor what is behind shared regions: of them it has names, sizes and access, and
+// a fork of what is loaded has what it is given for them. So no file can give a guest more than a program file could.
+// What is in the file is foreign: every field is checked before it is used, and what is accepted is encoded to the same
+// bytes.
 //
 // Any change of this format is a new kFormatVersion.
 #pragma once
@@ -43,7 +45,7 @@
 
 namespace warmfork::snapshot_format {
 
-inline constexpr std::uint32_t kFormatVersion = 2;
+inline constexpr std::uint32_t kFormatVersion = 3;
 inline constexpr std::size_t kSections = 4;
 enum Section : std::size_t { kMetadata, kIndex, kImage, kWindow };
 inline constexpr std::array<const char*, kSections> kSectionNames{"metadata", "index", "image", "window"};

@@ -1,5 +1,6 @@
 // Forks with a KVM VM of their own. Nothing but the image and the snapshot's pages, both read-only to every guest, is
-// shared between two of them.
+// shared between two of them, but for memory that is bound to shared regions of both. Their slots are the VM's and go
+// with it.
 //
 // Threads: make() from one thread at a time; the forks as Fork says.
 #pragma once
@@ -14,7 +15,8 @@ class VmForks final : public ForkSource {
                                                                   std::shared_ptr<const Snapshot> snapshot,
                                                                   const ForkOptions& options);
 
-  [[nodiscard]] Result<std::unique_ptr<Fork>> make() override;
+  [[nodiscard]] Result<std::unique_ptr<Fork>> make() override { return make_with(options_.shared); }
+  [[nodiscard]] Result<std::unique_ptr<Fork>> make_with(const SharedBindings& shared) override;
   [[nodiscard]] ForkKind kind() const override { return ForkKind::kVm; }
   [[nodiscard]] Result<GuestCpu*> make_cpu() override { return nullptr; }
 

@@ -19,6 +19,10 @@ Result<std::unique_ptr<AddressSpace>> AddressSpace::build(std::shared_ptr<const 
                 regions.image.size(), regions.code.size(), regions.window.size(), regions.tables.size(),
                 layout->image_bytes(), layout->code().size, layout->window_bytes(), layout->tables_bytes());
   }
+  if (!regions.shared.empty() && regions.shared.size() != layout->shared_regions().size()) {
+    return fail(ErrorKind::kUsage, "{} shared memories, the layout has {} shared regions", regions.shared.size(),
+                layout->shared_regions().size());
+  }
   std::unique_ptr<AddressSpace> space(new AddressSpace(std::move(layout), regions));
   WARMFORK_TRY(space->memory_.add(kImageGpa, regions.image));
   if (!regions.code.empty()) WARMFORK_TRY(space->memory_.add(space->layout_->code_gpa(), regions.code));
@@ -31,7 +35,15 @@ Result<std::unique_ptr<AddressSpace>> AddressSpace::build(std::shared_ptr<const 
 Status AddressSpace::build_tables() {
   tables_.emplace(regions_.tables, regions_.tables_gpa.value);
   tables_changed_ = false;
-  return layout_->map_into(*tables_, kImageGpa, regions_.window_gpa);
+  WARMFORK_TRY(layout_->map_into(*tables_, kImageGpa, regions_.window_gpa));
+  // Regions without memory stay unmapped.
+  for (std::size_t i = 0; i < regions_.shared.size(); ++i) {
+    const GuestLayout::SharedRegion& region = layout_->shared_regions()[i];
+    if (regions_.shared[i].memory == nullptr) continue;
+    WARMFORK_TRY(tables_->map(region.range.begin.value, regions_.shared[i].gpa.value, region.range.size,
+                              region.page_access(), region.large()));
+  }
+  return {};
 }
 
 void AddressSpace::build_system_pages(const GuestLayout& layout, std::span<std::byte> image) {
@@ -66,6 +78,33 @@ Status AddressSpace::attach_window(kvm::VmFd& vm, std::uint32_t flags) const {
   return vm.set_memory(regions_.window_slot, flags, regions_.window_gpa.value, regions_.window);
 }
 
+Status AddressSpace::attach_shared_regions(kvm::VmFd& vm) const {
+  for (std::size_t i = 0; i < regions_.shared.size(); ++i) {
+    const BoundRegion& bound = regions_.shared[i];
+    if (bound.memory == nullptr) continue;
+    const bool writable = layout_->shared_regions()[i].access == SharedAccess::kReadWrite;
+    WARMFORK_TRY(vm.set_memory(first_shared_slot(1) + static_cast<std::uint32_t>(i), writable ? 0 : KVM_MEM_READONLY,
+                               bound.gpa.value, bound.memory->bytes()));
+  }
+  return {};
+}
+
+std::string AddressSpace::describe(Gva address) const {
+  std::string what = layout_->describe(address);
+  const auto shared = layout_->find_shared(address);
+  if (shared && (regions_.shared.empty() || regions_.shared[*shared].memory == nullptr)) what += ", without memory";
+  return what;
+}
+
+// The host's byte at an address of a shared region with memory, whatever the guest may do there; else nullptr.
+std::byte* AddressSpace::find_shared(Gva address) const {
+  if (regions_.shared.empty()) return nullptr;
+  const auto index = layout_->find_shared(address);
+  if (!index || regions_.shared[*index].memory == nullptr) return nullptr;
+  const std::uint64_t offset = address.value - layout_->shared_regions()[*index].range.begin.value;
+  return regions_.shared[*index].memory->bytes().subspan(offset).data();
+}
+
 Result<Gpa> AddressSpace::resolve(Gva address, bool write) const {
   const auto where = tables_->translate(address.value);
   if (!where || !where->access.user || (write && !where->access.write)) {
@@ -83,7 +122,11 @@ Status AddressSpace::read(Gva address, std::span<std::byte> out) const {
   while (!out.empty()) {
     WARMFORK_TRY_ASSIGN(const Gpa gpa, resolve(address, false));
     const std::size_t chunk = std::min<std::size_t>(out.size(), kPage - address.value % kPage);
-    WARMFORK_TRY(memory_.read(gpa, out.first(chunk)));
+    if (const std::byte* const from = find_shared(address)) {
+      copy_once(out.data(), from, chunk);
+    } else {
+      WARMFORK_TRY(memory_.read(gpa, out.first(chunk)));
+    }
     out = out.subspan(chunk);
     address = address + chunk;
   }
@@ -94,8 +137,12 @@ Status AddressSpace::write(Gva address, std::span<const std::byte> in) {
   while (!in.empty()) {
     WARMFORK_TRY_ASSIGN(const Gpa gpa, resolve(address, true));
     const std::size_t chunk = std::min<std::size_t>(in.size(), kPage - address.value % kPage);
-    WARMFORK_TRY(memory_.write(gpa, in.first(chunk)));
-    mark_dirty(gpa.value - regions_.window_gpa.value, chunk);
+    if (std::byte* const to = find_shared(address)) {
+      copy_once(to, in.data(), chunk);
+    } else {
+      WARMFORK_TRY(memory_.write(gpa, in.first(chunk)));
+      mark_dirty(gpa.value - regions_.window_gpa.value, chunk);
+    }
     in = in.subspan(chunk);
     address = address + chunk;
   }

@@ -37,6 +37,7 @@ struct GuestRegions {
   Gpa window_gpa;
   Gpa tables_gpa;
   std::uint32_t window_slot = kWindowSlot;
+  std::vector<BoundRegion> shared = {};  // by the layout's shared regions; empty: nothing is bound to any
 };
 
 /// What a window's pages fall back to when they are given back to the host's kernel.
@@ -66,6 +67,10 @@ class AddressSpace {
   /// Makes the window memory of `vm`, with `flags` (KVM_MEM_LOG_DIRTY_PAGES or none). Again with other flags: they
   /// change; switching the log on write-protects every page.
   [[nodiscard]] Status attach_window(kvm::VmFd& vm, std::uint32_t flags) const;
+
+  /// Makes what is bound to the shared regions memory of `vm`, which is this guest's alone: a slot each, read-only ones
+  /// for read-only regions.
+  [[nodiscard]] Status attach_shared_regions(kvm::VmFd& vm) const;
 
   /// Copies from / to guest-virtual memory with the guest's own rights. Errors (kGuestFault) name the first bad page.
   [[nodiscard]] Status read(Gva address, std::span<std::byte> out) const;
@@ -105,7 +110,8 @@ class AddressSpace {
   /// What a guest can only read about itself; not part of what a reset restores.
   void set_fork_info(const ForkInfo& info);
 
-  [[nodiscard]] std::string describe(Gva address) const { return layout_->describe(address); }
+  /// What lies at an address, for reports.
+  [[nodiscard]] std::string describe(Gva address) const;
   [[nodiscard]] std::optional<x86::PageTables::Translation> translate(Gva address) const {
     return tables_->translate(address.value);
   }
@@ -131,6 +137,7 @@ class AddressSpace {
       : layout_(std::move(layout)), regions_(regions), dirty_(regions.window.size() / kPage) {}
   [[nodiscard]] Status build_tables();
   [[nodiscard]] Result<Gpa> resolve(Gva address, bool write) const;
+  [[nodiscard]] std::byte* find_shared(Gva address) const;
   void mark_dirty(std::uint64_t window_offset, std::uint64_t size);
   [[nodiscard]] Status forget(Gva address, std::uint64_t size);
 

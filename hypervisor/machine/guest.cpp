@@ -36,6 +36,25 @@ Result<Gva> Guest::put_buffer(std::uint64_t offset, std::span<const std::byte> b
   return address;
 }
 
+Result<Guest::SharedRegion> Guest::shared_region(std::size_t index) const {
+  const auto regions = space_->layout().shared_regions();
+  if (index >= regions.size()) {
+    return fail(ErrorKind::kUsage, "{}: shared region {}, it has {}", program_->name, index, regions.size());
+  }
+  const GuestLayout::SharedRegion& region = regions[index];
+  const std::vector<BoundRegion>& bound = space_->regions().shared;
+  return SharedRegion{.begin = region.range.begin,
+                      .bytes = region.range.size,
+                      .access = region.access,
+                      .memory = bound.empty() ? nullptr : bound[index].memory};
+}
+
+Result<Guest::SharedRegion> Guest::shared_region(std::string_view name) const {
+  const auto index = space_->layout().find_shared(name);
+  if (!index) return fail(ErrorKind::kUsage, "{}: no shared region named {}", program_->name, name);
+  return shared_region(*index);
+}
+
 Error Guest::describe_unready(std::string_view what) const {
   const std::string& name = program_->name;
   switch (state_) {

@@ -85,6 +85,17 @@ class Guest {
   /// Copies `bytes` into the call area at `offset` and returns their guest address, to be passed as an argument.
   [[nodiscard]] Result<Gva> put_buffer(std::uint64_t offset, std::span<const std::byte> bytes);
 
+  /// One of this guest's shared regions (machine/shared_region.hpp), to be told to the guest as an argument.
+  struct SharedRegion {
+    Gva begin;
+    std::uint64_t bytes = 0;
+    SharedAccess access = SharedAccess::kReadOnly;
+    std::shared_ptr<SharedMemory> memory;  // nullptr: nothing is bound to it
+  };
+  /// By its place in MachineConfig::shared_regions, or by name. Errors (kUsage): there is no such region.
+  [[nodiscard]] Result<SharedRegion> shared_region(std::size_t index) const;
+  [[nodiscard]] Result<SharedRegion> shared_region(std::string_view name) const;
+
   [[nodiscard]] AddressSpace& memory() { return *space_; }
   [[nodiscard]] const AddressSpace& memory() const { return *space_; }
   [[nodiscard]] const GuestProgram& program() const { return *program_; }

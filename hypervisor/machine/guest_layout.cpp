@@ -14,6 +14,7 @@ constexpr std::uint64_t kCallRingSize = kPage;
 constexpr std::uint64_t large_page_ceil(std::uint64_t value) {
   return (value + x86::kLargePageSize - 1) & ~(x86::kLargePageSize - 1);
 }
+constexpr std::uint64_t large_page_floor(std::uint64_t value) { return value & ~(x86::kLargePageSize - 1); }
 
 }  // namespace
 
@@ -24,6 +25,7 @@ Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& pla
       return fail(ErrorKind::kLimit, "{} bytes of guest memory, user space is {}", size, x86::kMaxVirtual);
     }
   }
+  WARMFORK_TRY(check_shared_regions(sizes.shared));
   const std::shared_ptr<GuestLayout> layout(new GuestLayout);
   const auto add = [&](AddressRange range, x86::Access access, bool in_window, const char* what) {
     std::uint64_t& size = in_window ? layout->window_bytes_ : layout->image_bytes_;
@@ -76,6 +78,7 @@ Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& pla
     WARMFORK_TRY(layout->place_code(next + kPage, large_page_ceil(sizes.code)));
     next = layout->code_.end();
   }
+  if (!sizes.shared.empty()) next = layout->place_shared(next + kPage, sizes.shared);
 
   if (next.value > x86::kMaxVirtual) {
     return fail(ErrorKind::kLimit, "the guest's memory would end at {:#x}, past {:#x}", next.value, x86::kMaxVirtual);
@@ -84,6 +87,12 @@ Result<std::shared_ptr<const GuestLayout>> GuestLayout::plan(const LoadPlan& pla
   if (kWindowGpa.value + layout->window_skew_ + layout->window_bytes_ > physical_end) {
     return fail(ErrorKind::kLimit, "{} bytes of guest memory do not fit into the processor's {}-bit address space",
                 layout->window_bytes_, physical_bits);
+  }
+  if (!layout->shared_.empty() &&
+      (layout->shared_.back().gpa + layout->shared_.back().range.size).value > physical_end) {
+    return fail(ErrorKind::kLimit, "{} shared regions up to {:#x} do not fit into the processor's {}-bit address space",
+                layout->shared_.size(), (layout->shared_.back().gpa + layout->shared_.back().range.size).value,
+                physical_bits);
   }
   return layout;
 }
@@ -106,6 +115,23 @@ Status GuestLayout::place_code(Gva lowest, std::uint64_t size) {
   return {};
 }
 
+// Behind even the code region, for the same reason. Those with room for a 2 MiB page begin at a multiple of it; small
+// ones follow each other with a guard page between, so that they share page tables. Guest-physical they lie as they do
+// guest-virtually, behind the window. Returns where the last one ends.
+Gva GuestLayout::place_shared(Gva lowest, std::span<const SharedRegionSpec> specs) {
+  const std::uint64_t physical = large_page_ceil(kWindowGpa.value + window_skew_ + window_bytes_);
+  Gva next = lowest;
+  for (const SharedRegionSpec& spec : specs) {
+    const bool large = spec.bytes >= x86::kLargePageSize;
+    const AddressRange range{large ? Gva{large_page_ceil(next.value)} : next, spec.bytes};
+    const Gva first = shared_.empty() ? range.begin : shared_.front().range.begin;
+    const Gpa gpa{physical + (range.begin.value - large_page_floor(first.value))};
+    shared_.push_back({.name = spec.name, .range = range, .access = spec.access, .gpa = gpa});
+    next = range.end() + kPage;
+  }
+  return shared_.back().range.end();
+}
+
 Status GuestLayout::map_into(x86::PageTables& tables, Gpa image, Gpa window) const {
   for (const Piece& piece : pieces_) {
     const Gpa base = piece.in_window ? window : image;
@@ -122,12 +148,19 @@ std::uint64_t GuestLayout::tables_bytes() const {
   std::uint64_t tables = 1;
   for (const unsigned shift : {39U, 30U, kLargePageShift}) {
     std::uint64_t last = ~std::uint64_t{0};
-    for (const Piece& piece : pieces_) {
-      if (shift == kLargePageShift && piece.always_large) continue;
-      const std::uint64_t first_used = piece.range.begin.value >> shift;
-      const std::uint64_t last_used = (piece.range.end().value - 1) >> shift;
+    const auto count = [&](AddressRange range) {
+      const std::uint64_t first_used = range.begin.value >> shift;
+      const std::uint64_t last_used = (range.end().value - 1) >> shift;
       tables += last_used - first_used + 1 - (first_used == last ? 1 : 0);
       last = last_used;
+    };
+    for (const Piece& piece : pieces_) {
+      if (shift != kLargePageShift || !piece.always_large) count(piece.range);
+    }
+    for (const SharedRegion& region : shared_) {
+      // Only what is left behind the last 2 MiB page needs a table of 4 KiB pages.
+      const std::uint64_t whole = shift == kLargePageShift ? large_page_floor(region.range.size) : 0;
+      if (whole != region.range.size) count({region.range.begin + whole, region.range.size - whole});
     }
   }
   return tables * kPage;
@@ -136,6 +169,26 @@ std::uint64_t GuestLayout::tables_bytes() const {
 const GuestLayout::Piece* GuestLayout::find(Gva address) const {
   const auto piece = std::ranges::find_if(pieces_, [&](const Piece& p) { return p.range.contains(address); });
   return piece == pieces_.end() ? nullptr : &*piece;
+}
+
+std::vector<SharedRegionSpec> GuestLayout::shared_specs() const {
+  std::vector<SharedRegionSpec> specs;
+  for (const SharedRegion& region : shared_) {
+    specs.push_back({.name = region.name, .bytes = region.range.size, .access = region.access});
+  }
+  return specs;
+}
+
+std::optional<std::size_t> GuestLayout::find_shared(Gva address) const {
+  const auto region = std::ranges::find_if(shared_, [&](const SharedRegion& r) { return r.range.contains(address); });
+  if (region == shared_.end()) return std::nullopt;
+  return static_cast<std::size_t>(region - shared_.begin());
+}
+
+std::optional<std::size_t> GuestLayout::find_shared(std::string_view name) const {
+  const auto region = std::ranges::find(shared_, name, &SharedRegion::name);
+  if (region == shared_.end()) return std::nullopt;
+  return static_cast<std::size_t>(region - shared_.begin());
 }
 
 std::optional<std::uint64_t> GuestLayout::window_offset(Gva address) const {
@@ -159,6 +212,15 @@ std::string GuestLayout::describe(Gva address) const {
   if (const Piece* piece = find(address); piece != nullptr) return piece->what;
   if (address < stack_.begin && address.value >= stack_.begin.value - kPage) return "the guard page below the stack";
   if (address.value - stack_.end().value < kPage) return "the guard page above the stack";
+  if (const auto index = find_shared(address)) return fmt::format("the shared region {}", shared_[*index].name);
+  for (const SharedRegion& region : shared_) {
+    if (address.value - region.range.end().value < kPage) {
+      return fmt::format("the guard page behind the shared region {}", region.name);
+    }
+    if (region.range.begin.value - address.value <= kPage) {
+      return fmt::format("the guard page before the shared region {}", region.name);
+    }
+  }
   if (address.value >= x86::kMaxVirtual) return "outside user space";
   return "not mapped";
 }

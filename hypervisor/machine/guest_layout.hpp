@@ -6,13 +6,15 @@
 //   code region                             ->      behind it, shared as well, a read-only slot of its own
 //   fork page, writable segments, heap,     ->      window, one per guest, contiguous
 //     stack, call area, call ring, exception stack
-//   (not mapped)                                    page tables
+//   shared regions                          ->      behind the window, each a slot of its own where memory is bound to
+//   it (not mapped)                                    page tables
 //
 // Threads: any.
 #pragma once
 
 #include "base/result.hpp"
 #include "loader/elf_loader.hpp"
+#include "machine/shared_region.hpp"
 #include "memory/address.hpp"
 #include "x86/page_tables.hpp"
 
@@ -21,6 +23,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace warmfork {
@@ -31,6 +34,7 @@ struct LayoutSizes {
   std::uint64_t stack = 0;
   std::uint64_t call_area = 0;
   std::uint64_t code = 0;  // machine code the host writes (machine/code_region.hpp); 0: there is no such region
+  std::vector<SharedRegionSpec> shared = {};  // not rounded
 };
 
 /// A guest-virtual range with a meaning.
@@ -55,15 +59,29 @@ class GuestLayout {
     std::string what;  // for reports: "the stack"
   };
 
-  /// Lays a program out. Errors (kLimit): more than user space or the processor's `physical_bits` can address, a code
-  /// region for which there is no room behind the image.
+  /// Where memory that is shared with others can be bound to (machine/shared_region.hpp). Not a Piece: it is neither
+  /// image nor window, and what is mapped there is each guest's own affair.
+  struct SharedRegion {
+    std::string name;
+    AddressRange range;
+    SharedAccess access = SharedAccess::kReadOnly;
+    Gpa gpa;  // in a VM of one guest; congruent to the range's begin in 2 MiB
+    /// 2 MiB pages where whole ones fit.
+    [[nodiscard]] bool large() const { return range.size >= x86::kLargePageSize; }
+    [[nodiscard]] x86::Access page_access() const {
+      return {.user = true, .write = access == SharedAccess::kReadWrite, .execute = false};
+    }
+  };
+
+  /// Lays a program out. Errors: kLimit (more than user space or the processor's `physical_bits` can address, a code
+  /// region for which there is no room behind the image), and those of check_shared_regions().
   [[nodiscard]] static Result<std::shared_ptr<const GuestLayout>> plan(const LoadPlan& plan, const LayoutSizes& sizes,
                                                                        unsigned physical_bits);
 
   /// Writes page tables for this layout into `tables`, with the image at `image` and the window at `window`.
   [[nodiscard]] Status map_into(x86::PageTables& tables, Gpa image, Gpa window) const;
-  /// Bytes of page tables for this layout with 4 KiB pages everywhere but in the code region: a guest may protect any
-  /// part of what else starts as 2 MiB pages. Without those all of it is used.
+  /// Bytes of page tables for this layout with 4 KiB pages everywhere but in code region and shared regions: a guest
+  /// may protect any part of what else starts as 2 MiB pages. Without those all of it is used.
   [[nodiscard]] std::uint64_t tables_bytes() const;
 
   [[nodiscard]] std::span<const Piece> pieces() const { return pieces_; }
@@ -84,6 +102,13 @@ class GuestLayout {
   /// Where it lies for the VM: at a multiple of 2 MiB, as for guest and host.
   [[nodiscard]] Gpa code_gpa() const { return code_gpa_; }
 
+  /// In the order of their specs and of their addresses, behind all else.
+  [[nodiscard]] std::span<const SharedRegion> shared_regions() const { return shared_; }
+  [[nodiscard]] std::vector<SharedRegionSpec> shared_specs() const;
+  /// The index of the region an address lies in, or with that name.
+  [[nodiscard]] std::optional<std::size_t> find_shared(Gva address) const;
+  [[nodiscard]] std::optional<std::size_t> find_shared(std::string_view name) const;
+
   /// The piece an address lies in, or nullptr.
   [[nodiscard]] const Piece* find(Gva address) const;
   /// Where in the window a guest-virtual address lies, if it does.
@@ -96,6 +121,7 @@ class GuestLayout {
  private:
   GuestLayout() = default;
   [[nodiscard]] Status place_code(Gva lowest, std::uint64_t size);
+  [[nodiscard]] Gva place_shared(Gva lowest, std::span<const SharedRegionSpec> specs);
 
   std::vector<Piece> pieces_;
   std::uint64_t image_bytes_ = 0;
@@ -108,6 +134,7 @@ class GuestLayout {
   AddressRange exception_stack_;
   AddressRange code_;
   Gpa code_gpa_;
+  std::vector<SharedRegion> shared_;
 };
 
 /// What an ordinary page of the window allows.

@@ -21,7 +21,8 @@ struct GuestStorage {
   Mapping tables;
   GuestRegions regions;
 
-  /// Zeroed memory for a guest of this layout. Errors (kHost): the host has none.
+  /// Zeroed memory for a guest of this layout; nothing is bound to its shared regions. Errors (kHost): the host has
+  /// none.
   [[nodiscard]] static Result<GuestStorage> allocate(const GuestLayout& layout);
 };
 

@@ -41,10 +41,14 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
   const LayoutSizes sizes{.heap = page_floor(config.memory_bytes - fixed),
                           .stack = config.stack_bytes,
                           .call_area = config.call_area_bytes,
-                          .code = config.code_bytes};
+                          .code = config.code_bytes,
+                          .shared = config.shared_regions};
   machine->cpu_model_ = x86::make_cpu_model(kvm.supported_cpuid());
   WARMFORK_TRY_ASSIGN(const auto layout, GuestLayout::plan(program->plan, sizes, machine->cpu_model_.physical_bits));
   WARMFORK_TRY_ASSIGN(machine->storage_, GuestStorage::allocate(*layout));
+  WARMFORK_TRY(check_bindings(*layout, config.shared));
+  WARMFORK_TRY(check_shared_slots(kvm, *layout));
+  machine->storage_.regions.shared = place_bindings(*layout, config.shared);
   WARMFORK_TRY_ASSIGN(machine->space_, AddressSpace::build(layout, machine->storage_.regions));
   WARMFORK_TRY(machine->space_->load(program->plan));
   // The program is in the guest's memory now; the plan outlives the caller's bytes.
@@ -55,6 +59,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
   machine->own_vm_ = &*machine->vm_;
   WARMFORK_TRY(machine->space_->attach_shared(*machine->vm_));
   WARMFORK_TRY(machine->space_->attach_window(*machine->vm_, 0));
+  WARMFORK_TRY(machine->space_->attach_shared_regions(*machine->vm_));
   WARMFORK_TRY_ASSIGN(machine->own_cpu_, GuestCpu::create(*machine->vm_, machine->cpu_model_, name));
   machine->cpu_ = machine->own_cpu_.get();
   WARMFORK_TRY(machine->cpu_->take_over(*machine->space_));

@@ -21,6 +21,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace warmfork {
 
@@ -29,6 +30,9 @@ struct MachineConfig {
   std::uint64_t stack_bytes = std::uint64_t{1} << 20;
   std::uint64_t call_area_bytes = 64 << 10;  // where the host puts buffers for vmcalls
   std::uint64_t code_bytes = 0;              // of the code region, rounded up to 2 MiB; 0: there is none
+  /// Memory shared with others: the regions of this guest and all its forks (machine/shared_region.hpp) …
+  std::vector<SharedRegionSpec> shared_regions;
+  SharedBindings shared;  // … and what is behind them in the master. Forks have bindings of their own
   linux_abi::ProcessConfig process;
   GuestIo* io = nullptr;  // must outlive the machine; nullptr: reads see the end of input, writes are discarded
 };

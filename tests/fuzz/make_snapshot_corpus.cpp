@@ -46,9 +46,14 @@ int main(int argc, char** argv) {
   const auto plain = test::tiny_snapshot(test::every_processor(false));
   const auto layer = test::tiny_layer(base);
   const auto code_region = test::tiny_snapshot(test::every_processor(), test::kTinySizesWithCode);
+  LayoutSizes sizes = test::kTinySizes;
+  sizes.shared = {{.name = "feed", .bytes = kPage},
+                  {.name = "ring", .bytes = x86::kLargePageSize, .access = SharedAccess::kReadWrite}};
+  const auto shared = test::tiny_snapshot(test::every_processor(), sizes);
   bool good = convert(*base, folder + "/master", std::byte{2});
   good = good && convert(*layer, folder + "/layer", std::byte{3});
   good = good && convert(*code_region, folder + "/code_region", std::byte{2});
+  good = good && convert(*shared, folder + "/shared_regions", std::byte{2});
   good = good && convert(*plain, folder + "/plain", std::byte{2});
   good = good && convert(*plain, folder + "/wrong_checksums", std::byte{0});
   good = good && write_file(folder + "/empty", "\4", 1);

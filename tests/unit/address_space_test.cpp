@@ -357,6 +357,100 @@ TEST(AddressSpace, ACodeRegionLiesBehindEverythingAndMovesNothing) {
   }
 }
 
+TEST(AddressSpace, SharedRegionsLieBehindEverythingWithGuardsBetween) {
+  test::TinyProgram program;
+  for (const std::uint64_t code : {std::uint64_t{0}, std::uint64_t{1}}) {
+    LayoutSizes sizes{.heap = 9 * kPage, .stack = 4 * kPage, .call_area = kPage, .code = code};
+    const auto without = GuestLayout::plan(program.plan, sizes, 40);
+    const std::uint64_t mixed = x86::kLargePageSize + kPage;
+    sizes.shared = {{.name = "a", .bytes = kPage, .access = SharedAccess::kReadWrite},
+                    {.name = "b", .bytes = 2 * kPage},
+                    {.name = "c", .bytes = mixed},
+                    {.name = "d", .bytes = x86::kLargePageSize, .access = SharedAccess::kReadWrite},
+                    {.name = "e", .bytes = kPage}};
+    const auto with = GuestLayout::plan(program.plan, sizes, 40);
+    ASSERT_TRUE(without && with);
+    const GuestLayout& layout = **with;
+    ASSERT_EQ(layout.pieces().size(), (*without)->pieces().size());
+    for (std::size_t i = 0; i < layout.pieces().size(); ++i) {
+      EXPECT_EQ(layout.pieces()[i].range, (*without)->pieces()[i].range);
+    }
+    EXPECT_EQ(layout.window_bytes(), (*without)->window_bytes());
+    EXPECT_EQ(layout.code_gpa(), (*without)->code_gpa());
+    EXPECT_EQ(layout.shared_specs(), sizes.shared);
+    Gva last = layout.pieces().back().range.end();
+    Gpa last_gpa = kWindowGpa + layout.window_skew() + layout.window_bytes();
+    for (const GuestLayout::SharedRegion& region : layout.shared_regions()) {
+      EXPECT_GE(region.range.begin, last + kPage) << region.name << ": a guard";
+      EXPECT_GE(region.gpa, last_gpa);
+      EXPECT_EQ(region.gpa.value % x86::kLargePageSize, region.range.begin.value % x86::kLargePageSize);
+      if (region.large()) EXPECT_EQ(region.gpa.value % x86::kLargePageSize, 0U);
+      EXPECT_EQ(layout.find(region.range.begin), nullptr) << "neither image nor window";
+      EXPECT_FALSE(layout.is_protectable(region.range.begin, kPage));
+      last = region.range.end();
+      last_gpa = region.gpa + region.range.size;
+    }
+    EXPECT_EQ(layout.shared_regions()[1].range.begin, layout.shared_regions()[0].range.end() + kPage);
+
+    // All bound use all of the tables, none bound the tables of a layout without regions.
+    auto storage = GuestStorage::allocate(layout);
+    ASSERT_TRUE(storage);
+    const auto none = AddressSpace::build(*with, storage->regions);
+    ASSERT_TRUE(none) << none.error().message;
+    EXPECT_LT((*none)->tables_used() * kPage, layout.tables_bytes());
+    for (const GuestLayout::SharedRegion& region : layout.shared_regions()) {
+      EXPECT_FALSE((*none)->translate(region.range.begin));
+      EXPECT_EQ((*none)->describe(region.range.begin), "the shared region " + region.name + ", without memory");
+    }
+    std::ranges::fill(storage->tables.bytes(), std::byte{0});
+    SharedBindings bindings;
+    for (const SharedRegionSpec& spec : sizes.shared) bindings.push_back(*SharedMemory::create(spec.bytes));
+    storage->regions.shared = place_bindings(layout, bindings);
+    const auto all = AddressSpace::build(*with, storage->regions);
+    ASSERT_TRUE(all) << all.error().message;
+    EXPECT_EQ((*all)->tables_used() * kPage, layout.tables_bytes());
+    for (const GuestLayout::SharedRegion& region : layout.shared_regions()) {
+      for (std::uint64_t offset = 0; offset < region.range.size; offset += kPage) {
+        const auto where = (*all)->translate(region.range.begin + offset);
+        ASSERT_TRUE(where);
+        EXPECT_EQ(where->physical, region.gpa.value + offset);
+        EXPECT_EQ(where->access,
+                  (x86::Access{.user = true, .write = region.access == SharedAccess::kReadWrite, .execute = false}));
+        EXPECT_EQ(where->leaf_size,
+                  offset < region.range.size / x86::kLargePageSize * x86::kLargePageSize ? x86::kLargePageSize : kPage);
+      }
+      EXPECT_FALSE((*all)->translate(region.range.end()));
+      EXPECT_FALSE((*all)->translate(Gva{region.range.begin.value - 1}));
+      EXPECT_EQ((*all)->describe(region.range.begin), "the shared region " + region.name);
+    }
+    ASSERT_TRUE((*all)->rebuild_tables({}));
+    EXPECT_TRUE((*all)->translate(layout.shared_regions()[2].range.begin));
+    // Bytes go to the memory and not to the window.
+    const Gva a = layout.shared_regions()[0].range.begin;
+    ASSERT_TRUE((*all)->write(a + 8, std::array{std::byte{5}}));
+    EXPECT_EQ(bindings[0]->bytes()[8], std::byte{5});
+    EXPECT_TRUE((*all)->dirty().empty());
+    bindings[1]->bytes()[kPage] = std::byte{6};
+    const Gva b = layout.shared_regions()[1].range.begin;
+    EXPECT_EQ(*(*all)->read_value<std::uint8_t>(b + kPage), 6);
+    EXPECT_FALSE((*all)->write(b, std::array{std::byte{5}}));
+    EXPECT_FALSE((*all)->read_value<std::uint64_t>(a + (kPage - 4)));
+    EXPECT_FALSE(AddressSpace::build(*without, storage->regions)) << "of another layout";
+  }
+}
+
+TEST(AddressSpace, SharedRegionsHaveToFitIntoBothAddressSpaces) {
+  test::TinyProgram program;
+  LayoutSizes sizes{.heap = kPage};
+  for (int i = 0; i < 40; ++i) sizes.shared.push_back({.name = fmt::format("r{}", i), .bytes = kMaxSharedBytes});
+  EXPECT_TRUE(GuestLayout::plan(program.plan, sizes, 40));
+  const auto refused = GuestLayout::plan(program.plan, sizes, 35);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kLimit);
+  EXPECT_THAT(refused.error().message, HasSubstr("40 shared regions up to"));
+  EXPECT_THAT(refused.error().message, HasSubstr("the processor's 35-bit address space"));
+}
+
 TEST(AddressSpace, ACodeRegionHasToFitBehindTheImage) {
   test::TinyProgram program;
   const std::uint64_t most = kTablesGpa.value - (2 << 20);  // the image takes less than 2 MiB

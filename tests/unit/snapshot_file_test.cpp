@@ -238,7 +238,7 @@ TEST_F(SnapshotFileTest, ForeignFilesAndOtherVersionsAreRefusedByName) {
     return write(changed);
   };
   expect_refused(with([](Header& header) { header.magic[0] = 'W'; }), "not a snapshot file");
-  expect_refused(with([](Header& header) { header.format_version = 3; }), "snapshot format version 3, known is 2",
+  expect_refused(with([](Header& header) { header.format_version = 2; }), "snapshot format version 2, known is 3",
                  ErrorKind::kUnsupported);
   expect_refused(with([](Header& header) { header.abi_version = 7; }), "ABI version 7, this is 1",
                  ErrorKind::kUnsupported);
@@ -354,6 +354,17 @@ TEST_F(MetadataTest, EachIsCheckedByName) {
       [](M& m, P&) { m.program->sizes.code = std::uint64_t{1} << 31; }, ErrorKind::kLimit);
   refused("memory limit", [](M& m, P&) { m.program->sizes.code = std::uint64_t{1} << 40; }, ErrorKind::kLimit);
   refused("memory limit", [](M& m, P&) { m.program->sizes.heap = std::uint64_t{1} << 46; }, ErrorKind::kLimit);
+  const auto shared = [&](const char* why, std::vector<SharedRegionSpec> regions) {
+    refused(why, [&](M& m, P&) { m.program->sizes.shared = regions; });
+  };
+  shared("shared region r: 0 bytes are not whole pages", {{.name = "r", .bytes = 0}});
+  shared("shared region r: 4097 bytes are not whole pages", {{.name = "r", .bytes = kPage + 1}});
+  shared("shared region r: 1073745920 bytes, at most", {{.name = "r", .bytes = kMaxSharedBytes + kPage}});
+  shared("shared region 1: there is another one named r",
+         {{.name = "r", .bytes = kPage}, {.name = "r", .bytes = kPage}});
+  shared("shared region 0: a name is", {{.name = "r\n", .bytes = kPage}});
+  shared("shared region 0: a name is", {{.name = std::string(64, 'x'), .bytes = kPage}});
+  shared("65 shared regions, allowed are 64", std::vector<SharedRegionSpec>(65, {.name = "r", .bytes = kPage}));
   refused("another version", [](M& m, P&) { m.program->system_pages.low ^= 1; }, ErrorKind::kUnsupported);
   refused("a heap with its break", [&](M& m, P&) { m.heap_break = heap - 1; });
   refused("a heap with its break", [&](M& m, P&) { m.heap_break = heap + 17 * kPage; });
@@ -509,6 +520,23 @@ TEST_F(SnapshotFileTest, OfACodeRegionTheFileHasTheSize) {
   ASSERT_TRUE(alone) << alone.error().message;
   EXPECT_EQ((*alone)->code_region().begin, own.begin);
   EXPECT_NE((*alone)->code_region().bytes.data(), own.bytes.data());
+}
+
+TEST_F(SnapshotFileTest, OfSharedRegionsTheFileHasWhatTheyAre) {
+  LayoutSizes sizes = test::kTinySizes;
+  sizes.shared = {{.name = "feed", .bytes = 3 * kPage},
+                  {.name = "ring", .bytes = x86::kLargePageSize, .access = SharedAccess::kReadWrite}};
+  const auto saved = test::tiny_snapshot(cpu_, sizes);
+  const std::string file = save(*saved, "a");
+  EXPECT_EQ(fs::file_size(file), fs::file_size(save(*snapshot_, "without")));
+  EXPECT_EQ(inspect_snapshot(file)->shared_regions, sizes.shared);
+  EXPECT_TRUE(inspect_snapshot(path("without"))->shared_regions.empty());
+  const auto loaded = load(file);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  expect_same(*saved, **loaded);
+  EXPECT_EQ((*loaded)->layout()->shared_specs(), sizes.shared);
+  EXPECT_EQ(test::broken_promise(**loaded), nullptr);
+  EXPECT_EQ(bytes(save(**loaded, "again")), bytes(file));
 }
 
 TEST_F(SnapshotFileTest, InspectTellsWhatIsThere) {

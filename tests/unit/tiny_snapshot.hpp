@@ -165,6 +165,9 @@ inline const char* broken_promise(const Snapshot& snapshot) {
       if (access.user && access.write) ++user_writable;
     }
   }
+  for (const GuestLayout::SharedRegion& region : layout.shared_regions()) {
+    if ((*space)->translate(region.range.begin)) return "a shared region has no memory before it is given some";
+  }
   if (user_writable * kPage > layout.window_bytes()) return "there is no more writable memory than the window";
   const auto fork_page = (*space)->translate(Gva{WARMFORK_FORK_PAGE});
   if (!fork_page || !fork_page->access.user || fork_page->access.write) return "the fork page is read-only";
