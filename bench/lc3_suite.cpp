@@ -27,9 +27,25 @@ constexpr std::uint16_t kForever = 0;  // 65,536 rounds: longer than any measure
 
 // One machine in a guest, with its engine.
 struct GuestEngine {
-  const char* name;
-  std::unique_ptr<lc3::Lc3Vm> vm;
+  std::string name;
+  lc3::Engine engine;
+  bool stats = false;  // counts as it runs
+  std::unique_ptr<lc3::Lc3Vm> vm{};
+
+  [[nodiscard]] Status power_on() const {
+    WARMFORK_TRY(vm->power_on({.engine = engine}));
+    return stats ? vm->instrument(lc3::InstrumentMode::kCollect) : Status{};
+  }
 };
+
+// Every engine, and the two that count: in compiled code, and carefully.
+std::vector<GuestEngine> guest_engines() {
+  std::vector<GuestEngine> engines;
+  for (const char* name : lc3::kEngineNames) engines.push_back({.name = name, .engine = *lc3::engine_named(name)});
+  engines.push_back({.name = "xbyak_stats", .engine = lc3::Engine::kXbyak, .stats = true});
+  engines.push_back({.name = "interp_stats", .engine = lc3::Engine::kInterpreter, .stats = true});
+  return engines;
+}
 
 // One kernel, loaded everywhere it is to run.
 class KernelRun {
@@ -55,7 +71,7 @@ class KernelRun {
       constexpr std::uint64_t kLimit = 100'000'000;
       const std::uint64_t expected = switch_run(switch_.get(), kLimit);
       const std::uint16_t native = kernel_.run(iterations);
-      const auto compare = [&](const char* who, bool halted, std::uint64_t count, std::uint16_t result) -> Status {
+      const auto compare = [&](std::string_view who, bool halted, std::uint64_t count, std::uint16_t result) -> Status {
         if (halted && count == expected && result == native) return {};
         return fail(ErrorKind::kGuestFault, "kernel {}: {} {} after {} with x{:04X}, expected {} and x{:04X}",
                     kernel_.name, who, halted ? "halted" : "stopped", count, result, expected, native);
@@ -340,17 +356,15 @@ Result<Figure> instruction_latency(const SuiteOptions& options, const GuestEngin
 
 SuiteResult run_lc3(const SuiteOptions& options) {
   WARMFORK_TRY(pin_to(options.cpu));
-  std::vector<GuestEngine> guests;
-  for (const char* name : lc3::kEngineNames) {
-    WARMFORK_TRY_ASSIGN(auto vm, lc3::Lc3Vm::create(*options.kvm, {.engine = *lc3::engine_named(name)}));
-    guests.push_back({name, std::move(vm)});
+  std::vector<GuestEngine> guests = guest_engines();
+  for (GuestEngine& guest : guests) {
+    WARMFORK_TRY_ASSIGN(guest.vm, lc3::Lc3Vm::create(*options.kvm, {.engine = guest.engine}));
   }
   std::vector<Figure> figures;
   GeometricMeans means;
   for (const NativeKernel& native_kernel : lc3_bench::native_kernels()) {
     options.say(fmt::format("lc3: {}", native_kernel.name));
-    for (const GuestEngine& guest : guests)
-      WARMFORK_TRY(guest.vm->power_on({.engine = *lc3::engine_named(guest.name)}));
+    for (const GuestEngine& guest : guests) WARMFORK_TRY(guest.power_on());
     WARMFORK_TRY_ASSIGN(const std::unique_ptr<lc3::jit::HostRunner> compiled, lc3::jit::HostRunner::create());
     KernelRun kernel(guests, *compiled, native_kernel);
     WARMFORK_TRY(kernel.assemble());
@@ -364,10 +378,15 @@ SuiteResult run_lc3(const SuiteOptions& options) {
       set_floor(figure, native);
       figure.counters["ratio_to_switch"] = median_ratio(rates.guests[i], rates.plain_switch);
       figure.counters["ratio_to_interp"] = median_ratio(rates.guests[i], rates.guests[0]);
-      const bool interpreter = std::string_view(guests[i].name) == "interp";
-      const std::vector<double>& here = interpreter ? rates.host : rates.compiled;
-      figure.counters["ratio_to_host"] = median_ratio(rates.guests[i], here);
-      figure.counters["ratio_to_host_best"] = best_ratio(rates.guests[i], here);
+      const bool interpreter = guests[i].engine == lc3::Engine::kInterpreter;
+      if (guests[i].stats) {
+        const auto plain = static_cast<std::size_t>(guests[i].engine);  // the first engines are all there are, in order
+        figure.counters["ratio_to_plain"] = median_ratio(rates.guests[i], rates.guests[plain]);
+      } else {
+        const std::vector<double>& here = interpreter ? rates.host : rates.compiled;
+        figure.counters["ratio_to_host"] = median_ratio(rates.guests[i], here);
+        figure.counters["ratio_to_host_best"] = best_ratio(rates.guests[i], here);
+      }
       if (in_mean) means.add(guests[i].name, median(rates.guests[i]));
       figures.push_back(std::move(figure));
     }
@@ -380,7 +399,8 @@ SuiteResult run_lc3(const SuiteOptions& options) {
   means.report(figures);
   options.say("lc3: latency of an instruction");
   for (const GuestEngine& guest : guests) {
-    WARMFORK_TRY(guest.vm->power_on({.engine = *lc3::engine_named(guest.name)}));
+    if (guest.stats) continue;
+    WARMFORK_TRY(guest.power_on());
     WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::assemble(lc3_bench::native_kernels()[0].source, "kernel.asm"));
     WARMFORK_TRY(guest.vm->load(program));
     WARMFORK_TRY(guest.vm->write_memory(program.find_symbol("ITERATIONS")->address, std::span(&kForever, 1)));

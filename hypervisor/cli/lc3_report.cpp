@@ -26,7 +26,7 @@ bool is_utf8(std::string_view bytes) {
   }
 }
 
-std::uint64_t sum(std::span<const std::uint32_t> counts) {
+std::uint64_t sum(std::span<const std::uint64_t> counts) {
   return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
 }
 

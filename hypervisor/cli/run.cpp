@@ -23,6 +23,7 @@ namespace {
 struct Options : Lc3RunOptions {
   bool stats = false;
   bool json = false;
+  bool perf_map = false;
 };
 
 double per_second(const ConsoleRun& run) {
@@ -70,7 +71,8 @@ void print_statistics(const Ending& outcome, const Lc3Statistics& statistics, co
 }
 
 Result<int> run_checked(const Options& options) {
-  WARMFORK_TRY_ASSIGN(const Lc3RunPlan plan, make_plan(options));
+  WARMFORK_TRY_ASSIGN(Lc3RunPlan plan, make_plan(options));
+  if (options.perf_map) plan.machine.perf_map = lc3::jit::perf_map_path();
   WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::load_program(options.files));
   ::signal(SIGPIPE, SIG_IGN);
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
@@ -98,6 +100,9 @@ Result<int> run_checked(const Options& options) {
   }
 
   warn_of_cache(*vm, plan);
+  if (const std::string complaint = vm->names_complaint(); !complaint.empty()) {
+    print_message("warning: --perf-map: {}\n", complaint);
+  }
   if (options.json)
     print_json(outcome, sink, plan, places, statistics, vm->start_times(), load_ns, vm->code_counters());
   if (statistics && !options.json) print_statistics(outcome, *statistics, places, vm->start_times(), load_ns);
@@ -141,8 +146,13 @@ void add_run(CLI::App& app, Outcome& outcome) {
       "trap or interrupt without a routine (by the OS, too) · 6 budget used up · 7 timeout · 8 waits for input, and\n"
       "there is no more · 130 Ctrl-C (128 + signal) · 141 standard output closed.");
   add_lc3_run_options(*verb, *options, "no limit");
-  verb->add_flag("--stats", options->stats, "Count instructions, branches, memory and registers; table at the end");
+  verb->add_flag("--stats", options->stats,
+                 "Count instructions, branches, memory and registers; table at the end.\n"
+                 "Compiled code counts, too: xbyak's, with --engine orc and auto as well");
   verb->add_flag("--json", options->json, "One JSON object on standard output, the program's output inside it");
+  verb->add_flag("--perf-map", options->perf_map,
+                 "Name compiled code in /tmp/perf-PID.map, a line \"START SIZE lc3_xADDRESS\" for each block, numbers\n"
+                 "hexadecimal. Addresses are the guest's: perf kvm shows them, but does not look them up itself");
   verb->fallthrough();
   verb->callback([options, &outcome] { outcome.code = run(*options); });
 }

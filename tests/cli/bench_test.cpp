@@ -47,7 +47,7 @@ TEST_F(BenchTest, WritesEveryFigureWithItsDistributionAndFloor) {
     EXPECT_TRUE(figures.contains(name)) << name;
   }
   for (const char* kernel : {"alu", "mem", "branch", "call", "sort", "sieve", "crc", "matmul", "smc"}) {
-    for (const char* engine : {"interp", "xbyak", "orc", "auto", "switch", "native"}) {
+    for (const char* engine : {"interp", "xbyak", "orc", "auto", "xbyak_stats", "interp_stats", "switch", "native"}) {
       EXPECT_TRUE(figures.contains(std::string("lc3/") + kernel + "/" + engine)) << kernel << " " << engine;
     }
   }

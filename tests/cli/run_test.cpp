@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #if defined(__has_feature)
@@ -215,6 +217,40 @@ TEST_F(RunTest, StatisticsCountWhatHappened) {
   EXPECT_THAT(ended.err, HasSubstr("taken 500, not taken 0"));
   EXPECT_THAT(ended.err, HasSubstr("x3000 (LOOP, endless.asm:2)  ADD R0, R0, #1"));
   EXPECT_THAT(ended.out, IsEmpty());
+}
+
+TEST_F(RunTest, PerfMapNamesWhatIsCompiled) {
+  const std::string program = file("endless.asm", kEndless);
+  const auto maps = [] {
+    std::set<std::filesystem::path> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/tmp")) {
+      const std::string name = entry.path().filename();
+      if (name.starts_with("perf-") && name.ends_with(".map")) found.insert(entry.path());
+    }
+    return found;
+  };
+  const auto before = maps();
+  const Ended ended = run_cli({"run", "--perf-map", "--engine", "xbyak", "--budget", "1000", program});
+  EXPECT_EQ(ended.code, 6);
+  int named = 0;
+  for (const std::filesystem::path& map : maps()) {
+    if (before.contains(map)) continue;
+    std::ifstream lines(map);
+    std::uint64_t start = 0, size = 0;
+    std::string name;
+    while (lines >> std::hex >> start >> size >> name) {
+      if (name != "lc3_x3000") continue;
+      ++named;
+      EXPECT_GT(start, 0U);
+      EXPECT_GT(size, 0U);
+    }
+    if (named != 0) std::filesystem::remove(map);
+  }
+  EXPECT_EQ(named, 1);
+
+  const Ended interpreted = run_cli({"run", "--perf-map", "--engine", "interp", program});
+  EXPECT_EQ(interpreted.code, 2);
+  EXPECT_THAT(interpreted.err, HasSubstr("engine interp makes no code to name there"));
 }
 
 TEST_F(RunTest, SeedsAreRepeatable) {

@@ -3,6 +3,8 @@
 #include "lc3_fixture.hpp"
 #include "lc3_programs/manifest.hpp"
 
+#include <algorithm>
+
 namespace warmfork::test {
 namespace {
 
@@ -14,15 +16,17 @@ struct Way {
 
 class Lc3Programs : public Lc3Test, public ::testing::WithParamInterface<Way> {
  protected:
-  void run(lc3::Lc3Vm& vm, const lc3_programs::Case& program) {
+  void run(lc3::Lc3Vm& vm, const lc3_programs::Case& program, lc3::Engine engine,
+           lc3::InstrumentMode mode = lc3::InstrumentMode::kOff) {
     lc3::Lc3Options options;
-    options.engine = GetParam().engine;
+    options.engine = engine;
     options.edition = program.edition;
     options.traps = program.native_traps ? lc3::TrapMode::kNative : lc3::TrapMode::kOs;
     options.strict_privilege = program.strict_privilege;
     options.load_os = program.load_os;
     options.supervisor_start = program.supervisor_start;
     ASSERT_TRUE(vm.power_on(options));
+    ASSERT_TRUE(vm.instrument(mode));
     const auto loaded = lc3::load_program(program.files);
     ASSERT_TRUE(loaded) << loaded.error().message;
     ASSERT_TRUE(vm.load(*loaded));
@@ -58,11 +62,55 @@ TEST_P(Lc3Programs, DisplayWhatIsExpectedAndHalt) {
   for (const lc3_programs::Case& program : *cases) {
     if (program.edition != GetParam().edition || program.native_traps != GetParam().native_traps) continue;
     SCOPED_TRACE(program.name);
-    ASSERT_NO_FATAL_FAILURE(run(*vm, program));
+    ASSERT_NO_FATAL_FAILURE(run(*vm, program, GetParam().engine));
     ++count;
   }
   EXPECT_GE(count, 20);
 }
+
+// What compiled code counts is what the careful interpreter counts, in every table and at every address.
+class Lc3Statistics : public Lc3Programs {};
+
+TEST_P(Lc3Statistics, AreThoseOfTheCarefulInterpreter) {
+  const auto cases = lc3_programs::load_manifest(test_data("lc3_programs"));
+  ASSERT_TRUE(cases) << cases.error().message;
+  const auto careful = make_lc3({.engine = lc3::Engine::kInterpreter});
+  const auto compiled = make_lc3({.engine = GetParam().engine});
+  ASSERT_TRUE(careful && compiled);
+  int count = 0;
+  for (const lc3_programs::Case& program : *cases) {
+    if (program.edition != GetParam().edition || program.native_traps != GetParam().native_traps) continue;
+    SCOPED_TRACE(program.name);
+    ASSERT_NO_FATAL_FAILURE(run(*careful, program, lc3::Engine::kInterpreter, lc3::InstrumentMode::kCollect));
+    ASSERT_NO_FATAL_FAILURE(run(*compiled, program, GetParam().engine, lc3::InstrumentMode::kCollect));
+    const auto expected = careful->statistics(), counted = compiled->statistics();
+    ASSERT_TRUE(expected && counted);
+    const lc3::Instrumentation &a = **expected, &b = **counted;
+    EXPECT_TRUE(std::ranges::equal(a.opcodes, b.opcodes));
+    EXPECT_TRUE(std::ranges::equal(a.register_reads, b.register_reads));
+    EXPECT_TRUE(std::ranges::equal(a.register_writes, b.register_writes));
+    EXPECT_TRUE(std::ranges::equal(a.branches_taken, b.branches_taken));
+    EXPECT_TRUE(std::ranges::equal(a.branches_not_taken, b.branches_not_taken));
+    EXPECT_TRUE(std::ranges::equal(a.executions, b.executions));
+    EXPECT_TRUE(std::ranges::equal(a.memory_reads, b.memory_reads));
+    EXPECT_TRUE(std::ranges::equal(a.memory_writes, b.memory_writes));
+    if (++count != 1) continue;
+    const auto again = compiled->statistics();
+    ASSERT_TRUE(again);
+    EXPECT_TRUE(std::ranges::equal((*again)->executions, b.executions)) << "read twice, counted twice";
+  }
+  EXPECT_GE(count, 20);
+  EXPECT_GT(compiled->code_counters().versions, 0U);
+  EXPECT_EQ(compiled->code_counters().optimised, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, Lc3Statistics,
+                         ::testing::Values(Way{2, false, lc3::Engine::kXbyak}, Way{3, false, lc3::Engine::kAuto},
+                                           Way{3, true, lc3::Engine::kOrc}),
+                         [](const auto& parameter) {
+                           return fmt::format("Edition{}{}", parameter.param.edition,
+                                              parameter.param.native_traps ? "Native" : "Os");
+                         });
 
 class Lc3Run : public Lc3Test {};
 

@@ -97,6 +97,66 @@ TEST_F(CodeUse, AWordThatChangesInSeveralRunsIsLeftOutAsWell) {
   EXPECT_EQ(m->code_use.lost_count, 2U);
 }
 
+/// As above, with statistics.
+class CodeThatCounts : public CodeUse {
+ protected:
+  CodeThatCounts() { counts->collect = 1; }
+  const RunResult& count(std::uint64_t budget) { return runner->run(*m, budget, counts.get()); }
+  [[nodiscard]] std::uint64_t counted() const {
+    std::uint64_t sum = 0;
+    for (const std::uint64_t executions : counts->executions) sum += executions;
+    return sum;
+  }
+  [[nodiscard]] std::uint32_t counters_of_code() const {
+    return reinterpret_cast<const CodeVersion*>(m->code)->counters;  // NOLINT: attached
+  }
+
+  const std::unique_ptr<Instrumentation> counts = std::make_unique<Instrumentation>();
+};
+
+TEST_F(CodeThatCounts, AndCodeThatDoesNotAreNotMixed) {
+  start();
+  words(0x3000, {0x1021, 0x0ffe});
+  run(1000);
+  ASSERT_TRUE(attached());
+  EXPECT_EQ(counters_of_code(), 0U);
+  count(1001);
+  EXPECT_EQ(counted(), 1001U);
+  ASSERT_TRUE(attached());
+  EXPECT_GT(counters_of_code(), 0U);
+  run(1000);
+  EXPECT_EQ(counted(), 1001U);
+  ASSERT_TRUE(attached());
+  EXPECT_EQ(counters_of_code(), 0U);
+  count(1000);
+  EXPECT_EQ(counted(), 2001U);
+  EXPECT_EQ(counts->executions[0x3000], 501U + 500);
+}
+
+TEST_F(CodeThatCounts, CountsBeyond32Bits) {
+  start();
+  words(0x3000, {0x1021, 0x0ffe});
+  counts->executions[0x3000] = counts->branches_taken[0x3001] = ~std::uint32_t{0};
+  count(1000);
+  EXPECT_TRUE(attached());
+  EXPECT_EQ(counts->executions[0x3000], 500ULL + ~std::uint32_t{0});
+  EXPECT_EQ(counts->branches_taken[0x3001], 500ULL + ~std::uint32_t{0});
+  EXPECT_EQ(counts->opcodes[0] + counts->opcodes[1], 1000U);
+}
+
+TEST_F(CodeThatCounts, IsNotUsedWhileThereAreWatchFlags) {
+  start();
+  words(0x3000, {0x1021, 0x3010, 0x0ffd});  // ADD; ST R0, x3012; BR
+  count(999);
+  EXPECT_TRUE(attached());
+  set_watch(*counts, 0x3012, kWatchWrite);
+  EXPECT_EQ(count(100).stop, StopReason::kWatchpoint);
+  set_watch(*counts, 0x3012, 0);
+  EXPECT_EQ(count(1000).stop, StopReason::kBudget);
+  EXPECT_EQ(counted(), 999U + 2 + 1000);
+  EXPECT_EQ(counts->memory_writes[0x3012], counts->opcodes[3]);
+}
+
 TEST_F(CodeUse, WhatATrapPushesOverCodeLosesIt) {
   start(kRunIntoEmptyVectors);
   words(0x3000, {0x1021, 0x1261, 0xf030, 0x1021, 0x0ffb});  // six instructions a turn

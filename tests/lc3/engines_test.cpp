@@ -270,18 +270,5 @@ TEST_F(Instrumented, WatchingDoesNotCount) {
   EXPECT_EQ(i->opcodes[1], 0u);
 }
 
-TEST(Statistics, CountsPerAddressStopAtTheirEnd) {
-  Machine m(Engine::kCareful, 0);
-  m.words(0x3000, {0x1021, 0x0ffe});
-  const auto instrumentation = std::make_unique<Instrumentation>();
-  instrumentation->collect = 1;
-  instrumentation->executions[0x3000] = ~std::uint32_t{0} - 1;
-  instrumentation->branches_taken[0x3001] = ~std::uint32_t{0};
-  run_careful(*m, 10, instrumentation.get());
-  EXPECT_EQ(instrumentation->executions[0x3000], ~std::uint32_t{0});
-  EXPECT_EQ(instrumentation->executions[0x3001], 5u);
-  EXPECT_EQ(instrumentation->branches_taken[0x3001], ~std::uint32_t{0});
-}
-
 }  // namespace
 }  // namespace warmfork::lc3

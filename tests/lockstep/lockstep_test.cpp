@@ -5,6 +5,7 @@
 #include "lc3/asm/assembler.hpp"
 #include "lc3/core/engine.hpp"
 #include "lc3/core/instruction.hpp"
+#include "lc3/jit/host_runner.hpp"
 #include "lc3/lockstep/generators.hpp"
 #include "lc3/lockstep/minimise.hpp"
 
@@ -14,6 +15,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,6 +63,75 @@ TEST_P(Generated, ProgramsRunTheSameOptimised) {
     const LockstepOutcome outcome = all.run(one);
     ASSERT_FALSE(outcome.difference) << outcome.difference->report << to_source(one);
   }
+}
+
+// --- Statistics
+// ---------------------------------------------------------------------------------------------------------
+/// An engine that counts: the careful interpreter, or compiled code.
+class Counting final : public LockstepEngine {
+ public:
+  explicit Counting(bool compiled) : counts(std::make_unique<Instrumentation>()) {
+    if (compiled) runner_ = *jit::HostRunner::create();
+    forget();
+  }
+  [[nodiscard]] std::string_view name() const override { return runner_ ? "compiled" : "careful"; }
+  const RunResult& run(State& state, std::uint64_t budget) override {
+    return runner_ ? runner_->run(state, budget, counts.get()) : run_careful(state, budget, counts.get());
+  }
+  void forget() override {
+    std::memset(counts.get(), 0, sizeof *counts);
+    counts->collect = 1;
+    if (runner_) runner_->clear();
+  }
+  [[nodiscard]] std::string complaint() const override {
+    return runner_ && runner_->failure() ? runner_->failure()->message : std::string{};
+  }
+  [[nodiscard]] std::uint64_t versions() { return runner_->cache().counters().versions; }
+
+  const std::unique_ptr<Instrumentation> counts;
+
+ private:
+  std::unique_ptr<jit::HostRunner> runner_;
+};
+
+/// The tables of two statistics that are not the same, with the first difference of each.
+std::string count_differences(const Instrumentation& a, const Instrumentation& b) {
+  std::string text;
+  const auto compare = [&](const char* name, std::span<const std::uint64_t> x, std::span<const std::uint64_t> y) {
+    if (std::memcmp(x.data(), y.data(), x.size_bytes()) == 0) return;
+    const auto [in_x, in_y] = std::ranges::mismatch(x, y);
+    text += fmt::format("{} x{:04X}: {} and {}\n", name, in_x - x.begin(), *in_x, *in_y);
+  };
+  compare("opcode", a.opcodes, b.opcodes);
+  compare("register reads", a.register_reads, b.register_reads);
+  compare("register writes", a.register_writes, b.register_writes);
+  compare("branches taken", a.branches_taken, b.branches_taken);
+  compare("branches not taken", a.branches_not_taken, b.branches_not_taken);
+  compare("executions", a.executions, b.executions);
+  compare("memory reads", a.memory_reads, b.memory_reads);
+  compare("memory writes", a.memory_writes, b.memory_writes);
+  compare("code", a.code_counts, b.code_counts);
+  return text;
+}
+
+TEST_P(Generated, ProgramsCountTheSameCompiled) {
+  auto careful = std::make_unique<Counting>(false), compiled = std::make_unique<Counting>(true);
+  Counting& expected = *careful;
+  Counting& counted = *compiled;
+  std::vector<std::unique_ptr<LockstepEngine>> engines;
+  engines.push_back(std::move(careful));
+  engines.push_back(std::move(compiled));
+  Lockstep both(std::move(engines));
+  for (std::uint64_t seed = 2'000'001; seed <= 2'000'000 + scaled(60); ++seed) {
+    const LockstepCase one = generate(GetParam(), seed, 1'000'000);
+    const LockstepOutcome outcome = both.run(one);
+    ASSERT_FALSE(outcome.difference) << outcome.difference->report << to_source(one);
+    ASSERT_EQ(count_differences(*expected.counts, *counted.counts), "") << to_source(one);
+    std::uint64_t executions = 0;
+    for (const std::uint64_t count : counted.counts->executions) executions += count;
+    ASSERT_LE(executions, outcome.instructions);  // a fetch that is refused is none
+  }
+  EXPECT_GT(counted.versions(), 0U);
 }
 
 // Fast and compiled running is cut into slices, at which nothing may be forgotten that a proof needs.

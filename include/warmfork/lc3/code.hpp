@@ -14,6 +14,8 @@
 //     goes on interpreting until it is offered another.
 //   - Whatever else changes memory (loading, a debugger, the host) makes the machine compare again.
 //   - Words that change often are left out of later versions: they are interpreted, and no store to them is special.
+//   - A version that counts is attached only by machines that count (State::counts), and one that does not by no
+//   others.
 // A newer version is published by storing its address in `successor`; machines look for it between slices of running.
 //
 // Registers in compiled code and at its borders (the same as in the fast interpreter):
@@ -21,7 +23,8 @@
 //   eax         at borders: the last result (condition code), valid in its low 16 bits
 //   rbx         address of State::memory          rbp   base of the version
 //   rdi         instructions that may still be executed, none of the code to come being counted
-//   rcx, rdx, rsi are free. The stack belongs to the fast interpreter.
+//   rdx         State::counts, in a version that counts
+//   rcx, rdx, rsi are free otherwise. The stack belongs to the fast interpreter.
 // Code is entered by a jump to an entry. It leaves by a jump through State::exits with the LC-3 address in esi:
 //   exits[0]    the instruction there is to be interpreted; it is not counted as cold
 //   exits[1]    a transfer of control to an address without an entry
@@ -50,6 +53,7 @@ struct CodeVersion {
   std::uint32_t range_count;
   std::uint32_t ranges;       // offset of CodeRange[range_count]
   std::uint32_t lea_sets_cc;  // the edition it is for: 1 if LEA sets the condition code
+  std::uint32_t counters;     // that it uses of Instrumentation::code_counts; 0: it does not count
 };
 
 inline constexpr std::uint32_t kCodeEntries = WARMFORK_LC3_CODE_ENTRIES;

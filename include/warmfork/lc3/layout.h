@@ -17,6 +17,7 @@
 #define WARMFORK_LC3_EXIT_MISS 0x40   /* qword */
 #define WARMFORK_LC3_COLD_LEFT 0x48   /* dword, signed */
 #define WARMFORK_LC3_COMPILING 0x4c   /* dword; 0: the plain fast interpreter */
+#define WARMFORK_LC3_COUNTS 0x50      /* qword; address of the Instrumentation that compiled code counts in, 0: none */
 #define WARMFORK_LC3_INPUT 0x1000
 #define WARMFORK_LC3_OUTPUT 0x3000
 #define WARMFORK_LC3_MEMORY 0x8800

@@ -34,7 +34,8 @@
 //   lc3_drain               bytes, capacity              bytes copied from the output ring
 //   lc3_counters            -                            address of the Counters in the State
 //   lc3_instrument          InstrumentMode               address of the Instrumentation, 0 if off or out of memory;
-//                                                        counts start at zero when it is switched on
+//                                                        counts start at zero when it is switched on; those of compiled
+//                                                        code are in code_counts until the host has added them
 //   lc3_watch               address, count, WatchFlags   1, or 0 if there is no instrumentation; wraps at xFFFF
 //   lc3_connect             port, PortKind, own, peer,   1, or 0: the addresses do not hold a ring of `capacity` bytes
 //                           capacity, options            (ports.hpp). Addresses of shared memory in the guest

@@ -160,6 +160,7 @@ struct alignas(0x1000) State {
   std::uint64_t exits[2];     // addresses in the fast interpreter that compiled code leaves to
   std::int32_t cold_left;     // transfers to interpreted code until kCompile
   std::uint32_t compiling;    // 1: runs use compiled code where there is some, and look for more
+  std::uint64_t counts;       // address of the Instrumentation that compiled code counts in; 0: only code that does not
   // memory[x20 … x25] as they were when the vectors were captured; 0x10000 (no word) before.
   std::uint32_t native_vectors[6];
   std::uint32_t last_exception;  // vector of the exception taken last; means something if counters.exceptions is not 0
@@ -189,6 +190,7 @@ static_assert(offsetof(State, code) == WARMFORK_LC3_CODE && offsetof(State, exit
 static_assert(offsetof(State, exits) + 8 == WARMFORK_LC3_EXIT_MISS);
 static_assert(offsetof(State, cold_left) == WARMFORK_LC3_COLD_LEFT);
 static_assert(offsetof(State, compiling) == WARMFORK_LC3_COMPILING);
+static_assert(offsetof(State, counts) == WARMFORK_LC3_COUNTS);
 static_assert(offsetof(State, input) == WARMFORK_LC3_INPUT && offsetof(State, output) == WARMFORK_LC3_OUTPUT);
 static_assert(offsetof(State, guard_low) == 0x8000 && offsetof(State, memory) == WARMFORK_LC3_MEMORY);
 static_assert(offsetof(State, guard_high) == WARMFORK_LC3_MEMORY + 2 * kMemoryWords);
@@ -217,20 +219,24 @@ static_assert(sizeof(TraceRecord) == 32);
 /// Per-address flags of the debugger.
 enum WatchFlag : std::uint8_t { kBreakExecute = 1, kWatchRead = 2, kWatchWrite = 4 };
 
-/// Statistics and breakpoints: 1.6 MiB, allocated only when asked for. Present means that runs are careful (slower).
+/// Counters that compiled code may have: two for each instruction of a version (lc3/jit/counts.hpp).
+inline constexpr std::uint32_t kCodeCounters = 0x8000;
+
+/// Statistics and breakpoints: 2.8 MiB, allocated only when asked for. Runs that only count use compiled code that
+/// counts, where machines compile; all others with it are careful (slower).
 struct Instrumentation {
   std::uint32_t collect;      // nonzero: count; zero: only watch flags are honoured
   std::uint32_t watch_count;  // number of addresses with flags, kept by set_watch()
   std::uint64_t opcodes[16];  // executed, by bits 15-12
   std::uint64_t register_reads[8];
   std::uint64_t register_writes[8];
-  // Counts per address stop at 2^32 - 1.
-  std::uint32_t branches_taken[kMemoryWords];  // by address of the BR; BR with an empty mask is not counted
-  std::uint32_t branches_not_taken[kMemoryWords];
-  std::uint32_t executions[kMemoryWords];    // by address of the instruction (coverage)
-  std::uint32_t memory_reads[kMemoryWords];  // data reads by the program; fetches are in `executions`
-  std::uint32_t memory_writes[kMemoryWords];
-  std::uint8_t watch[kMemoryWords];  // of WatchFlag
+  std::uint64_t branches_taken[kMemoryWords];  // by address of the BR; BR with an empty mask is not counted
+  std::uint64_t branches_not_taken[kMemoryWords];
+  std::uint64_t executions[kMemoryWords];    // by address of the instruction (coverage)
+  std::uint64_t memory_reads[kMemoryWords];  // data reads by the program; fetches are in `executions`
+  std::uint64_t memory_writes[kMemoryWords];
+  std::uint64_t code_counts[kCodeCounters];  // of the compiled code in use: the host adds what they mean to the rest
+  std::uint8_t watch[kMemoryWords];          // of WatchFlag
 };
 
 }  // namespace warmfork::lc3

@@ -39,6 +39,7 @@ void serialise() {
 
 bool holds(const State& state, const CodeVersion* version) {
   if (version->lea_sets_cc != state.lea_sets_cc) return false;
+  if ((version->counters != 0) != (state.counts != 0) || version->counters > kCodeCounters) return false;
   const auto* ranges = at_offset<CodeRange>(version, version->ranges);
   for (std::uint32_t i = 0; i < version->range_count; ++i) {
     const CodeRange& range = ranges[i];
@@ -76,6 +77,12 @@ void use_newest_code(State& state) {
   if (version->id == use.examined) return;
   use.examined = version->id;
   state.code = holds(state, version) ? use.wanted : 0;
+}
+
+void count_in_code(State& state, std::uint64_t counts) {
+  if (state.counts == counts) return;
+  state.counts = counts;
+  forget_code(state);
 }
 
 void forget_code(State& state) {

@@ -14,6 +14,10 @@ void use_newest_code(State& state);
 /// Memory may have changed in any way: the next use_newest_code() compares again.
 void forget_code(State& state);
 
+/// From now on the machine uses code that counts in the Instrumentation at this address (State::counts), or none that
+/// does.
+void count_in_code(State& state, std::uint64_t counts);
+
 /// Transfers to interpreted code that a run may make from now on.
 inline std::int32_t patience(const State& state) {
   constexpr std::int32_t kForEver = 0x7fffffff;  // more than a slice has instructions

@@ -1,6 +1,7 @@
 #include "lc3/core/engine.hpp"
 
 #include "lc3/core/code_use.hpp"
+#include "lc3/core/counts.hpp"
 #include "lc3/core/step.hpp"
 
 extern "C" {
@@ -8,6 +9,8 @@ extern "C" {
 [[gnu::visibility("hidden")]] std::uint32_t lc3_fast_enter(warmfork::lc3::State* state);
 // The same, using compiled code where there is some.
 [[gnu::visibility("hidden")]] std::uint32_t lc3_compiling_enter(warmfork::lc3::State* state);
+// Code that counts, until it has to be left. 1: behind a transfer to where there is no code.
+[[gnu::visibility("hidden")]] std::uint32_t lc3_counted_enter(warmfork::lc3::State* state);
 // Called by fast.S: the instruction at PC, carefully. Nonzero (a StopReason, or kProveIdle): leave.
 [[gnu::visibility("hidden")]] std::uint32_t lc3_fast_slow_step(warmfork::lc3::State* state);
 }
@@ -31,32 +34,17 @@ class InstrumentedHooks {
   InstrumentedHooks(Instrumentation& instrumentation, State& state) : i_(instrumentation), state_(state) {}
 
   void execute(std::uint16_t pc, std::uint16_t word) {
-    if (i_.collect == 0) return;
-    count(i_.executions[pc]);
-    ++i_.opcodes[word >> 12];
-    const Instruction instruction = decode(word);
-    const InstructionInfo& info = instruction.info();
-    for (const OperandKind kind : info.operands) {
-      switch (kind) {
-        case OperandKind::kDr: ++i_.register_writes[instruction.dr]; break;
-        case OperandKind::kSr: ++i_.register_reads[instruction.dr]; break;
-        case OperandKind::kSr1:
-        case OperandKind::kBase: ++i_.register_reads[instruction.sr1]; break;
-        case OperandKind::kSr2: ++i_.register_reads[instruction.sr2]; break;
-        default: break;
-      }
-    }
-    if (info.has(kWritesR7)) ++i_.register_writes[7];
+    if (i_.collect != 0) count_executions(i_, pc, word, 1);
   }
   void branch(std::uint16_t pc, bool taken) {
-    if (i_.collect != 0) count((taken ? i_.branches_taken : i_.branches_not_taken)[pc]);
+    if (i_.collect != 0) ++(taken ? i_.branches_taken : i_.branches_not_taken)[pc];
   }
   void read(std::uint16_t address) {
-    if (i_.collect != 0) count(i_.memory_reads[address]);
+    if (i_.collect != 0) ++i_.memory_reads[address];
     watch(address, kWatchRead);
   }
   void write(std::uint16_t address) {
-    if (i_.collect != 0) count(i_.memory_writes[address]);
+    if (i_.collect != 0) ++i_.memory_writes[address];
     watch(address, kWatchWrite);
   }
   void write_block(std::uint16_t first, const std::uint16_t*, std::uint32_t words) {
@@ -69,8 +57,6 @@ class InstrumentedHooks {
   bool fired() const { return fired_; }
 
  private:
-  // Counts per address stop at their end instead of starting over.
-  static void count(std::uint32_t& counter) { counter += counter != ~std::uint32_t{0} ? 1 : 0; }
   void watch(std::uint16_t address, WatchFlag flag) {
     if ((i_.watch[address] & flag) == 0 || fired_) return;
     fired_ = true;
@@ -81,6 +67,21 @@ class InstrumentedHooks {
   Instrumentation& i_;
   State& state_;
   bool armed_ = false, fired_ = false;
+};
+
+/// Statistics of steps between compiled code.
+class CountingHooks : public InstrumentedHooks {
+ public:
+  CountingHooks(Instrumentation& instrumentation, State& state)
+      : InstrumentedHooks(instrumentation, state), code_(state) {}
+  void write(std::uint16_t address) {
+    InstrumentedHooks::write(address);
+    code_.write(address);
+  }
+  void settle() { code_.settle(); }
+
+ private:
+  CodeHooks code_;
 };
 
 struct PlainHooks : NoHooks {
@@ -127,6 +128,16 @@ StopReason careful_loop(State& state, Hooks& hooks, std::uint64_t& remaining) {
   return StopReason::kBudget;
 }
 
+bool has_code_at_pc(const State& state) {
+  if (state.code == 0) return false;
+  // SAFETY: use_newest_code() attached it.
+  return reinterpret_cast<const std::uint32_t*>(state.code + kCodeEntries)[state.pc] != 0;  // NOLINT
+}
+
+/// Instructions until the keyboard interrupt is looked for, when `retired` have been executed: a multiple of the
+/// quantum, wherever the run began.
+std::uint64_t until_poll(std::uint64_t retired) { return kInterruptQuantum - retired % kInterruptQuantum; }
+
 }  // namespace
 
 bool can_run_fast(const State& state) {
@@ -146,6 +157,7 @@ const RunResult& run_careful(State& state, std::uint64_t budget, Instrumentation
 }
 
 const RunResult& run_fast(State& state, std::uint64_t budget) {
+  count_in_code(state, 0);
   return bracket(state, budget, [&](std::uint64_t& remaining) {
     if (state.compiling != 0) state.cold_left = patience(state);
     while (remaining != 0) {
@@ -162,10 +174,8 @@ const RunResult& run_fast(State& state, std::uint64_t budget) {
           hooks.settle();
           if (out.stop != StopReason::kNone) return out.stop;
         }
-        // Poll when the machine's instruction count is a multiple of the quantum, wherever the run began.
-        const std::uint64_t retired = state.counters.instructions + (budget - remaining);
-        const std::uint64_t until_poll = kInterruptQuantum - retired % kInterruptQuantum;
-        if (slice > until_poll) slice = until_poll;
+        const std::uint64_t quantum = until_poll(state.counters.instructions + (budget - remaining));
+        if (slice > quantum) slice = quantum;
       }
       state.fast_budget = slice;
       const std::uint32_t end = state.compiling != 0 ? lc3_compiling_enter(&state) : lc3_fast_enter(&state);
@@ -187,7 +197,53 @@ const RunResult& run_fast(State& state, std::uint64_t budget) {
   });
 }
 
+const RunResult& run_counting(State& state, std::uint64_t budget, Instrumentation& instrumentation) {
+  count_in_code(state, reinterpret_cast<std::uintptr_t>(&instrumentation));
+  return bracket(state, budget, [&](std::uint64_t& remaining) {
+    CountingHooks hooks(instrumentation, state);
+    use_newest_code(state);
+    state.cold_left = patience(state);
+    while (remaining != 0) {
+      if (interrupt_pending(state)) {
+        const StepOutcome out = Step<CountingHooks>(state, hooks).interrupt();
+        hooks.settle();
+        if (out.stop != StopReason::kNone) return out.stop;
+      }
+      if (has_code_at_pc(state)) {
+        std::uint64_t slice = remaining;
+        if ((state.kbsr & kKbsrInterruptEnable) != 0) {
+          const std::uint64_t quantum = until_poll(state.counters.instructions + (budget - remaining));
+          if (slice > quantum) slice = quantum;
+        }
+        state.fast_budget = slice;
+        const bool missed = lc3_counted_enter(&state) != 0;
+        remaining -= slice - state.fast_budget;
+        if (missed && --state.cold_left < 0) return StopReason::kCompile;
+        if (remaining == 0) break;
+        if (interrupt_pending(state)) continue;
+      }
+      // At least one instruction between two entries: the code may have left before its first.
+      const auto next = static_cast<std::uint16_t>(state.pc + 1);
+      const StepOutcome out = step_once(state, hooks);
+      hooks.settle();
+      if (out.executed) --remaining;
+      if (out.stop != StopReason::kNone) return out.stop;
+      if (out.polled) {
+        const StopReason stop = after_poll(state, hooks, remaining);
+        hooks.settle();
+        if (stop != StopReason::kNone) return stop;
+      }
+      if (state.pc != next && !has_code_at_pc(state) && --state.cold_left < 0) return StopReason::kCompile;
+    }
+    return StopReason::kBudget;
+  });
+}
+
 const RunResult& run(State& state, std::uint64_t budget, Instrumentation* instrumentation) {
+  if (instrumentation != nullptr && instrumentation->collect != 0 && instrumentation->watch_count == 0 &&
+      state.compiling != 0 && can_run_fast(state)) {
+    return run_counting(state, budget, *instrumentation);
+  }
   if (instrumentation == nullptr && can_run_fast(state)) return run_fast(state, budget);
   return run_careful(state, budget, instrumentation);
 }

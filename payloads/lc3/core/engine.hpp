@@ -1,7 +1,8 @@
 // Running a machine. One thread at a time per State.
 //
-//   run()          the fast interpreter where it can be used, else the careful one
+//   run()          the fast interpreter where it can be used, or code that counts, else the careful one
 //   run_fast()     tail-call threaded; cannot do strict privilege (3rd edition) nor instrumentation
+//   run_counting() code that counts, and between it the careful interpreter; no strict privilege, no watch flags
 //   run_careful()  one shared step function; does everything
 //
 // All give the same machine after the same number of instructions. The keyboard interrupt is looked for when a run
@@ -19,6 +20,8 @@ inline constexpr std::uint64_t kInterruptQuantum = 1024;
 /// native trap is one instruction. The result is also left in state.result. `instrumentation` may be null.
 const RunResult& run(State& state, std::uint64_t budget, Instrumentation* instrumentation = nullptr);
 const RunResult& run_fast(State& state, std::uint64_t budget);
+/// `instrumentation` also has counters of the code that was executed (jit::add_counts() says what they mean).
+const RunResult& run_counting(State& state, std::uint64_t budget, Instrumentation& instrumentation);
 const RunResult& run_careful(State& state, std::uint64_t budget, Instrumentation* instrumentation = nullptr);
 
 /// True when run_fast() may be used: strict privilege is off, or has no meaning (2nd edition).

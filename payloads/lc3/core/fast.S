@@ -159,6 +159,37 @@ lc3_compiling_enter:
   js .Lcompile
   NEXT
 
+/* uint32_t lc3_counted_enter(State*): code that counts, from PC, where State::code has an entry. What remains of
+ * state->fast_budget is left there. Returns 0 where the code has left to have one instruction interpreted, 1 behind a
+ * transfer to where there is no code. */
+  .globl lc3_counted_enter
+  .hidden lc3_counted_enter
+  .type lc3_counted_enter, @function
+  .balign 64
+lc3_counted_enter:
+  ENTER
+  lea .Lcounted_stay(%rip), %rax
+  mov %rax, IN_STATE(WARMFORK_LC3_EXIT_STAY)
+  lea .Lcounted_miss(%rip), %rax
+  mov %rax, IN_STATE(WARMFORK_LC3_EXIT_MISS)
+  LOAD
+  mov IN_STATE(WARMFORK_LC3_CODE), %rbp
+  mov IN_STATE(WARMFORK_LC3_COUNTS), %rdx
+  movzwl IN_STATE(WARMFORK_LC3_PC), %ecx
+  mov WARMFORK_LC3_CODE_ENTRIES(%rbp,%rcx,4), %ecx
+  add %rbp, %rcx
+  jmp *%rcx
+.Lcounted_stay:
+  lea (%rbx,%rsi,2), %rsi
+  SPILL
+  xor %eax, %eax
+  jmp .Lreturn
+.Lcounted_miss:
+  lea (%rbx,%rsi,2), %rsi
+  SPILL
+  mov $1, %eax
+  jmp .Lreturn
+
 /* PC in rsi, nothing of the instruction there has happened. */
 .Lcompile:
   SPILL

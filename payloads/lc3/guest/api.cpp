@@ -81,7 +81,7 @@ std::uint64_t lc3_time_runs(std::uint64_t budget, std::uint64_t count, std::uint
   auto* out = pointer<std::uint64_t>(ticks);
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t begin = __builtin_ia32_rdtsc();
-    if (run(machine, budget).stop != StopReason::kBudget) return i;
+    if (run(machine, budget, instrumentation).stop != StopReason::kBudget) return i;
     out[i] = __builtin_ia32_rdtsc() - begin;
   }
   return count;
@@ -151,6 +151,8 @@ std::uint64_t lc3_counters() { return address_of(&machine.counters); }
 std::uint64_t lc3_instrument(std::uint64_t mode) {
   // Always a new one: zeroed pages are cheaper than clearing, and old counts must not be mixed with new ones.
   free(instrumentation);
+  machine.counts = 0;
+  forget_code(machine);  // it may count there
   instrumentation = nullptr;
   if (mode == static_cast<std::uint64_t>(InstrumentMode::kOff)) return 0;
   instrumentation = static_cast<Instrumentation*>(calloc(1, sizeof(Instrumentation)));

@@ -1,6 +1,7 @@
 #include "lc3/host/lc3_vm.hpp"
 
 #include "lc3/core/machine.hpp"
+#include "lc3/jit/counts.hpp"
 #include "lc3/jit/llvm_module.hpp"
 #include "lc3/os/os_image.hpp"
 
@@ -40,7 +41,7 @@ constexpr std::array<const char*, 15> kCallNames{
     "lc3_start",          "lc3_run",         "lc3_trace",        "lc3_time_runs",  "lc3_read_register",
     "lc3_write_register", "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch"};
 
-// The window: the State (164 KiB), libc's data, heap for the instrumentation (1.6 MiB), stack, call area.
+// The window: the State (164 KiB), libc's data, heap for the instrumentation (2.8 MiB), stack, call area.
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kStackBytes = 32 << 10;
 constexpr std::uint64_t kCallAreaBytes = 256 << 10;  // a whole LC-3 memory at once
@@ -51,6 +52,8 @@ constexpr std::uint64_t kCodeBytes = 32 << 20;
 // instructions on kvm-pvm.
 constexpr std::uint32_t kEagerPatience = 16;
 constexpr std::uint32_t kAutoPatience = 8192;
+// The same while counting: what is interpreted then is ten times as slow.
+constexpr std::uint32_t kCountingPatience = 1024;
 
 // How long compiled code must have been in use for LLVM to be worth loading: as long as that takes.
 constexpr std::chrono::nanoseconds kAutoDelay = std::chrono::milliseconds(10);
@@ -75,8 +78,10 @@ std::uint32_t config_flags(const Lc3Options& options) {
 
 }  // namespace
 
-Lc3Vm::Code::Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk)
-    : region(std::move(memory)), cache({region.bytes, region.begin.value}, {.disk = std::move(disk)}) {
+Lc3Vm::Code::Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk,
+                  std::shared_ptr<jit::CodeNames> names)
+    : region(std::move(memory)),
+      cache({region.bytes, region.begin.value}, {.disk = std::move(disk), .names = std::move(names)}) {
   if (!optimises(engine)) return;
   const auto make_compiler = []() -> Result<jit::Optimiser::Compile> {
     WARMFORK_TRY_ASSIGN(const jit::LlvmModule* llvm, jit::llvm_module());
@@ -109,6 +114,12 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
     WARMFORK_TRY_ASSIGN(std::string compiler, jit::llvm_compiler());
     WARMFORK_TRY_ASSIGN(disk, jit::DiskCache::open(options.cache_dir, std::move(compiler)));
   }
+  std::shared_ptr<jit::CodeNames> names;
+  if (!options.perf_map.empty()) {
+    if (options.engine == Engine::kInterpreter)
+      return fail(ErrorKind::kUsage, "{}: engine interp makes no code to name there", options.perf_map);
+    WARMFORK_TRY_ASSIGN(names, jit::CodeNames::create({.perf_map = options.perf_map}));
+  }
   auto before = std::chrono::steady_clock::now();
   const auto lap_ns = [&before] {
     const auto now = std::chrono::steady_clock::now();
@@ -122,7 +133,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                                        .code_bytes = options.engine == Engine::kInterpreter ? 0 : kCodeBytes}));
   vm->guest_ = vm->machine_.get();
   if (options.engine != Engine::kInterpreter)
-    vm->code_ = std::make_shared<Code>(vm->machine_->code_region(), options.engine, std::move(disk));
+    vm->code_ = std::make_shared<Code>(vm->machine_->code_region(), options.engine, std::move(disk), std::move(names));
   vm->start_times_.construct_ns = lap_ns();
   WARMFORK_TRY_ASSIGN(const BootOutcome booted, vm->machine_->boot());
   if (booted.exit_code)
@@ -152,6 +163,9 @@ std::unique_ptr<Lc3Vm> Lc3Vm::attach(Guest& guest, std::uint64_t instruction_bud
   vm->output_tail_ = output_tail_;
   vm->code_ = code_;
   vm->patience_ = patience_;
+  vm->counting_ = counting_;
+  vm->counting_code_ = counting_code_;
+  if (counted_ != nullptr) vm->counted_ = std::make_unique<Instrumentation>(*counted_);
   if (code_ != nullptr && !shared_) {
     const auto words =
         guest_->memory().read_value<std::array<std::uint16_t, kMemoryWords>>(state_ + offsetof(State, memory));
@@ -285,9 +299,30 @@ Result<std::uint64_t> Lc3Vm::compile(std::uint16_t pc) {
   WARMFORK_TRY_ASSIGN(const auto lea_sets_cc, memory.read_value<std::uint32_t>(state_ + offsetof(State, lea_sets_cc)));
   const std::vector<std::uint16_t> lost = jit::lost_since(use, std::exchange(lost_seen_, use.lost_count));
   patience_ = jit::longer_patience(patience_);
-  const auto version = code_->cache.compile({.words = *words, .pc = pc, .lea_sets_cc = lea_sets_cc != 0, .lost = lost});
+  const jit::CodeCache::Request request{.words = *words, .pc = pc, .lea_sets_cc = lea_sets_cc != 0, .lost = lost};
+  if (counting_) {
+    WARMFORK_TRY(settle_counts());  // before another version uses the same counters
+    auto made = code_->cache.compile_counting(request);
+    if (!made) code_->cache.count_failure();
+    if (!made || made->address == 0) return 0;
+    counting_code_ = *std::move(made);
+    return counting_code_.address;
+  }
+  const auto version = code_->cache.compile(request);
   if (!version) code_->cache.count_failure();  // and the machine is left to the interpreter
   return version.value_or(0);
+}
+
+Status Lc3Vm::settle_counts() {
+  if (counting_code_.unit == nullptr) return {};
+  AddressSpace& memory = guest_->memory();
+  const Gva where = instrumentation_ + offsetof(Instrumentation, code_counts);
+  std::vector<std::uint64_t> counters(jit::counters_of(*counting_code_.unit));
+  WARMFORK_TRY(memory.read(where, std::as_writable_bytes(std::span(counters))));
+  if (counted_ == nullptr) counted_ = std::make_unique<Instrumentation>();
+  jit::add_counts(*counting_code_.unit, *counting_code_.words, counters, *counted_);
+  std::ranges::fill(counters, std::uint64_t{0});
+  return memory.write(where, std::as_bytes(std::span(counters)));
 }
 
 void Lc3Vm::finish_optimising() {
@@ -299,6 +334,8 @@ void Lc3Vm::end_optimising() {
 }
 
 std::string Lc3Vm::cache_complaint() const { return code_ == nullptr ? "" : code_->cache.disk_complaint(); }
+
+std::string Lc3Vm::names_complaint() const { return code_ == nullptr ? "" : code_->cache.names_complaint(); }
 
 jit::CacheCounters Lc3Vm::code_counters() const {
   return code_ == nullptr ? jit::CacheCounters{} : code_->cache.counters();
@@ -415,6 +452,8 @@ Status Lc3Vm::write_memory(std::uint16_t address, std::span<const std::uint16_t>
 Status Lc3Vm::instrument(InstrumentMode mode) {
   WARMFORK_TRY_ASSIGN(const std::uint64_t address, call(Call::kInstrument, {static_cast<std::uint64_t>(mode)}));
   instrumentation_ = Gva{0};
+  counting_ = false;
+  counted_.reset();
   if (mode == InstrumentMode::kOff) return {};
   if (address == 0)
     return fail(ErrorKind::kLimit, "the LC-3 guest has no memory for {} bytes of statistics", sizeof(Instrumentation));
@@ -422,6 +461,11 @@ Status Lc3Vm::instrument(InstrumentMode mode) {
     return broken_protocol(fmt::format("statistics at {:#x}, which is not its memory", address));
   }
   instrumentation_ = Gva{address};
+  counting_ = mode == InstrumentMode::kCollect && code_ != nullptr;
+  if (counting_) {
+    patience_ = std::min(patience_, kCountingPatience);
+    WARMFORK_TRY(call(Call::kUseCode, {1, 0, patience_}));
+  }
   return {};
 }
 
@@ -433,8 +477,23 @@ Status Lc3Vm::watch(std::uint16_t address, std::uint32_t count, std::uint8_t fla
 
 Result<std::unique_ptr<Instrumentation>> Lc3Vm::statistics() {
   if (instrumentation_.value == 0) return fail(ErrorKind::kUsage, "statistics need instrumentation");
+  if (counting_) WARMFORK_TRY(settle_counts());
   auto copy = std::make_unique<Instrumentation>();
   WARMFORK_TRY(guest_->memory().read(instrumentation_, std::as_writable_bytes(std::span(copy.get(), 1))));
+  if (counted_ == nullptr) return copy;
+  const auto add = [&](auto member) {
+    const auto& more = (*counted_).*member;
+    auto& counts = (*copy).*member;
+    for (std::size_t i = 0; i < std::size(counts); ++i) counts[i] += more[i];
+  };
+  add(&Instrumentation::opcodes);
+  add(&Instrumentation::register_reads);
+  add(&Instrumentation::register_writes);
+  add(&Instrumentation::branches_taken);
+  add(&Instrumentation::branches_not_taken);
+  add(&Instrumentation::executions);
+  add(&Instrumentation::memory_reads);
+  add(&Instrumentation::memory_writes);
   return copy;
 }
 

@@ -52,6 +52,7 @@ struct Lc3Options {
   bool detect_idle = true;                 // stop a loop that provably only waits for input
   bool stop_for_output = true;             // stop when input is polled while output waits
   std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
+  std::string perf_map;                    // file for the names of compiled code (jit/code_names.hpp); empty: none
   bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
 };
 
@@ -120,11 +121,13 @@ class Lc3Vm {
   [[nodiscard]] Result<std::vector<std::uint16_t>> read_memory(std::uint16_t address, std::uint32_t count);
   [[nodiscard]] Status write_memory(std::uint16_t address, std::span<const std::uint16_t> words);
 
-  /// Switches instrumentation: counting (runs become careful), or watch flags only, or off.
+  /// Switches instrumentation: counting, or watch flags only (runs become careful), or off. Compiled code counts, too:
+  /// with every engine but the interpreter, whose runs become careful, that of the fast compiler. Runs are careful as
+  /// well with strict privilege, and while there are watch flags.
   [[nodiscard]] Status instrument(InstrumentMode mode);
   /// Sets WatchFlags for `count` addresses; needs instrumentation.
   [[nodiscard]] Status watch(std::uint16_t address, std::uint32_t count, std::uint8_t flags);
-  /// A copy of the statistics; needs instrumentation. 1.6 MiB.
+  /// A copy of the statistics; needs instrumentation. 2.8 MiB.
   [[nodiscard]] Result<std::unique_ptr<Instrumentation>> statistics();
   [[nodiscard]] Result<Counters> counters();
   /// The vector of the exception the machine took last; nothing if it took none since power-on.
@@ -141,6 +144,8 @@ class Lc3Vm {
   void end_optimising();
   /// What went wrong first in the directory of Lc3Options::cache_dir; empty: nothing. Runs go on without it.
   [[nodiscard]] std::string cache_complaint() const;
+  /// Why Lc3Options::perf_map does not hold all names; empty: it does.
+  [[nodiscard]] std::string names_complaint() const;
   /// What has been compiled for this machine and its forks. All zero with the interpreter.
   [[nodiscard]] jit::CacheCounters code_counters() const;
 
@@ -155,7 +160,7 @@ class Lc3Vm {
   enum class Call : std::uint8_t;
   /// The code of a master and all forks of it.
   struct Code {
-    Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk);
+    Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk, std::shared_ptr<jit::CodeNames> names);
     CodeRegion region;
     jit::CodeCache cache;
     std::optional<jit::Optimiser> optimiser;
@@ -169,6 +174,8 @@ class Lc3Vm {
   [[nodiscard]] Result<RunResult> check_run(const Result<std::uint64_t>& stop);
   /// Compiles for the machine, which has stopped. Returns the version's address, or 0: it has to be interpreted.
   [[nodiscard]] Result<std::uint64_t> compile(std::uint16_t pc);
+  /// Adds what compiled code has counted to `counted_`, and begins its counters anew.
+  [[nodiscard]] Status settle_counts();
   /// Ends the guest: nothing it says can be believed any more.
   [[nodiscard]] Failure broken_protocol(const std::string& what);
   [[nodiscard]] Result<Gva> put_words(std::span<const std::uint16_t> words);
@@ -184,12 +191,15 @@ class Lc3Vm {
   mutable bool shared_ = false;  // forks have been attached to the machine as it is
   Gva state_{};
   Gva instrumentation_{};
-  std::uint64_t running_budget_ = 0;        // of the run that was last begun, without what it has executed
-  std::uint64_t running_executed_ = 0;      // of it, before the piece that runs now
-  bool stopped_between_ = false;            // its deadline passed while the guest was waiting to be called again
-  std::uint64_t stopped_with_ = 0;          // the version it was about to be given then
-  std::uint64_t left_ = ~std::uint64_t{0};  // instructions all further runs may execute
-  std::uint32_t input_head_ = 0;            // the host's own cursors: the copies in guest memory are for the guest
+  bool counting_ = false;    // instrumentation is on and counts
+  jit::Made counting_code_;  // the last that counts that the machine was offered; its counters are in use
+  std::unique_ptr<Instrumentation> counted_;  // by code, so far; none: nothing
+  std::uint64_t running_budget_ = 0;          // of the run that was last begun, without what it has executed
+  std::uint64_t running_executed_ = 0;        // of it, before the piece that runs now
+  bool stopped_between_ = false;              // its deadline passed while the guest was waiting to be called again
+  std::uint64_t stopped_with_ = 0;            // the version it was about to be given then
+  std::uint64_t left_ = ~std::uint64_t{0};    // instructions all further runs may execute
+  std::uint32_t input_head_ = 0;              // the host's own cursors: the copies in guest memory are for the guest
   std::uint32_t output_tail_ = 0;
 };
 

@@ -16,6 +16,17 @@ constexpr std::size_t kPageSize = 4096;
 
 Result<std::uint64_t> CodeCache::compile(const Request& request) {
   const std::lock_guard lock(mutex_);
+  WARMFORK_TRY_ASSIGN(const Made made, make(request, false));
+  if (made.address != 0 && observer_) observer_(made);
+  return made.address;
+}
+
+Result<Made> CodeCache::compile_counting(const Request& request) {
+  const std::lock_guard lock(mutex_);
+  return make(request, true);
+}
+
+Result<Made> CodeCache::make(const Request& request, bool counting) {
   const auto begin = std::chrono::steady_clock::now();
   for (const std::uint16_t address : request.lost) {
     if (losses_[address] < options_.tolerated_losses) {
@@ -29,26 +40,29 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
     roots_.push_back(request.pc);
   }
 
-  Unit unit = translate_all(request.words, request.lea_sets_cc);
+  Passes passes = options_.passes;
+  if (counting) passes.forwarding = false;  // every load and store is counted where it is
+  Unit unit = translate_all(request.words, request.lea_sets_cc, passes);
   if (unit.blocks.empty()) {
     ++counters_.refusals;
-    return 0;
+    return Made{};
   }
   if (const std::string wrong = verify(unit); !wrong.empty()) {
     return fail(ErrorKind::kUnsupported, "compiling from x{:04X}: {}", request.pc, wrong);
   }
   // Reading a file takes less time than compiling, so the machine waits for it.
   std::optional<MachineCode> found;
-  if (options_.disk != nullptr) found = options_.disk->find(unit, request.words);
+  if (options_.disk != nullptr && !counting) found = options_.disk->find(unit, request.words);
   const bool optimised = found.has_value();
-  WARMFORK_TRY_ASSIGN(const MachineCode code, optimised ? Result<MachineCode>(*std::move(found))
+  WARMFORK_TRY_ASSIGN(const MachineCode code, optimised  ? Result<MachineCode>(*std::move(found))
+                                              : counting ? compile_with_xbyak(unit, {.counting = true})
                                               : options_.compiler
                                                   ? options_.compiler(unit, space_.address + used_ + kCodeText)
                                                   : compile_with_xbyak(unit));
   const std::span<std::byte> place = allocate(version_bytes(unit, code), true);
   if (place.empty()) {
     ++counters_.refusals;
-    return 0;
+    return Made{};
   }
   // Only its words are looked at: none of a block has been left out.
   WARMFORK_TRY(write_version(unit, code, {request.words, left_out_, request.lea_sets_cc}, ++last_id_, place));
@@ -59,12 +73,15 @@ Result<std::uint64_t> CodeCache::compile(const Request& request) {
   counters_.compile_ns +=
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
   const std::uint64_t address = address_of(place);
-  if (observer_) {
+  name(address, code);
+  Made made{.id = last_id_, .address = address, .epoch = epoch_, .optimised = optimised};
+  if (observer_ || counting) {
     auto words = std::make_shared<std::array<std::uint16_t, kMemoryWords>>();
     std::ranges::copy(request.words, words->begin());
-    observer_({last_id_, address, epoch_, optimised, std::make_shared<const Unit>(std::move(unit)), std::move(words)});
+    made.words = std::move(words);
+    made.unit = std::make_shared<const Unit>(std::move(unit));
   }
-  return address;
+  return made;
 }
 
 Result<bool> CodeCache::replace(const Made& made, const MachineCode& code, std::uint64_t took_ns) {
@@ -78,6 +95,7 @@ Result<bool> CodeCache::replace(const Made& made, const MachineCode& code, std::
   }
   const WordSet none;
   WARMFORK_TRY(write_version(*made.unit, code, {*made.words, none, made.unit->lea_sets_cc}, ++last_id_, place));
+  name(address_of(place), code);
   ++counters_.optimised;
   counters_.optimise_ns += took_ns;
   // SAFETY: written by write_version(), in this epoch; machines read it at the same time.
@@ -86,7 +104,8 @@ Result<bool> CodeCache::replace(const Made& made, const MachineCode& code, std::
   return true;
 }
 
-Unit CodeCache::translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const {
+Unit CodeCache::translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc,
+                              const Passes& passes) const {
   WordSet left_out = left_out_;
   if (shared_words_) {
     for (std::uint32_t i = 0; i < kMemoryWords; ++i) {
@@ -94,13 +113,13 @@ Unit CodeCache::translate_all(std::span<const std::uint16_t, kMemoryWords> words
     }
   }
   Unit unit = translate({words, left_out, lea_sets_cc}, roots_, options_.max_instructions);
-  run_passes(unit, options_.passes);
+  run_passes(unit, passes);
   return unit;
 }
 
 Unit CodeCache::unit(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const {
   const std::lock_guard lock(mutex_);
-  return translate_all(words, lea_sets_cc);
+  return translate_all(words, lea_sets_cc, options_.passes);
 }
 
 void CodeCache::clear() {
@@ -110,8 +129,13 @@ void CodeCache::clear() {
   left_out_.reset();
   std::ranges::fill(losses_, std::uint8_t{0});
   shared_words_.reset();
+  begin_anew();
+}
+
+void CodeCache::begin_anew() {
   used_ = 0;
   ++epoch_;
+  if (options_.names != nullptr) options_.names->clear();
 }
 
 std::span<std::byte> CodeCache::allocate(std::size_t bytes, bool may_restart) {
@@ -119,8 +143,7 @@ std::span<std::byte> CodeCache::allocate(std::size_t bytes, bool may_restart) {
   if (rounded > space_.host.size() - used_) {
     // Alone, the machine that asks is stopped, and goes on in the new version only.
     if (!may_restart || shared_words_ || rounded > space_.host.size()) return {};
-    used_ = 0;
-    ++epoch_;
+    begin_anew();
     ++counters_.restarts;
   }
   const auto place = space_.host.subspan(used_, rounded);

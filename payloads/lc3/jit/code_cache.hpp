@@ -8,10 +8,12 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "lc3/jit/code_names.hpp"
 #include "lc3/jit/disk_cache.hpp"
 #include "lc3/jit/frontend.hpp"
 #include "lc3/jit/machine_code.hpp"
 #include "lc3/jit/passes.hpp"
+#include "warmfork/lc3/code.hpp"
 #include "warmfork/lc3/state.hpp"
 
 #include <array>
@@ -54,6 +56,7 @@ struct CacheOptions {
   std::uint32_t max_instructions = 16384;  // of a version
   std::uint32_t tolerated_losses = 1;      // how often code may be lost for a word before the word is left out
   std::shared_ptr<DiskCache> disk;         // optimised code of earlier runs; none: nothing is looked up or kept
+  std::shared_ptr<CodeNames> names;        // told of all code that is made; none: nobody is
 };
 
 struct CacheCounters {
@@ -87,7 +90,11 @@ class CodeCache {
   /// Makes a version for it. Returns its address, or 0: it has to be interpreted. Errors: of a compiler.
   [[nodiscard]] Result<std::uint64_t> compile(const Request& request);
 
-  /// Called with every version made, before compile() returns. Set it before the first.
+  /// The same, of a version that counts (counts.hpp), with the fast compiler; it is never replaced by a better one. The
+  /// result's address is 0 if it has to be interpreted.
+  [[nodiscard]] Result<Made> compile_counting(const Request& request);
+
+  /// Called with every version made that does not count, before compile() returns. Set it before the first.
   void on_version(std::function<void(const Made&)> observer) { observer_ = std::move(observer); }
 
   /// Replaces a version by one of other code for the same unit: machines that use it go on there at the end of their
@@ -114,13 +121,23 @@ class CodeCache {
   [[nodiscard]] Unit unit(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
 
   [[nodiscard]] CacheCounters counters() const;
+  /// See CodeNames.
+  [[nodiscard]] std::string names_complaint() const {
+    return options_.names == nullptr ? "" : options_.names->complaint();
+  }
   /// See DiskCache.
   [[nodiscard]] std::string disk_complaint() const {
     return options_.disk == nullptr ? "" : options_.disk->complaint();
   }
 
  private:
-  [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc) const;
+  void name(std::uint64_t address, const MachineCode& code) const {
+    if (options_.names != nullptr) options_.names->add(address + kCodeText, code);
+  }
+  void begin_anew();
+  [[nodiscard]] Result<Made> make(const Request& request, bool counting);
+  [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc,
+                                   const Passes& passes) const;
   [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes, bool may_restart);
   [[nodiscard]] std::uint64_t address_of(std::span<const std::byte> place) const {
     return space_.address + static_cast<std::uint64_t>(place.data() - space_.host.data());

@@ -2,10 +2,12 @@
 
 #include "base/unique_fd.hpp"
 #include "lc3/core/code_use.hpp"
+#include "lc3/jit/counts.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace warmfork::lc3::jit {
@@ -33,30 +35,55 @@ void HostRunner::clear() {
   cache_.clear();
   patience_ = first_patience_;
   failure_.reset();
+  counted_.reset();
   lost_ = 0;
 }
 
-const RunResult& HostRunner::run(State& state, std::uint64_t budget) {
-  if (!can_run_fast(state)) return run_careful(state, budget);
+void HostRunner::settle_counts(Instrumentation& instrumentation) {
+  if (!counted_) return;
+  const std::span counters(instrumentation.code_counts, counters_of(*counted_->unit));
+  add_counts(*counted_->unit, *counted_->words, counters, instrumentation);
+  std::ranges::fill(counters, std::uint64_t{0});
+}
+
+const RunResult& HostRunner::run(State& state, std::uint64_t budget, Instrumentation* instrumentation) {
+  const bool counting = instrumentation != nullptr;
+  if (!can_run_fast(state) || (counting && (instrumentation->collect == 0 || instrumentation->watch_count != 0))) {
+    return run_careful(state, budget, instrumentation);
+  }
   state.compiling = 1;
   state.code_use.patience = patience_;
   forget_code(state);  // callers write to the machine's memory as they like
   std::uint64_t executed = 0;
   if (state.code_use.lost_count < lost_) lost_ = 0;  // another machine
   while (true) {
-    const RunResult& result = run_fast(state, budget - executed);
+    const RunResult& result = lc3::run(state, budget - executed, instrumentation);
     executed += result.executed;
     if (result.stop != StopReason::kCompile) break;
     const std::vector<std::uint16_t> changed = lost_since(state.code_use, lost_);
     lost_ = state.code_use.lost_count;
-    const auto compiled = cache_.compile({.words = std::span<const std::uint16_t, kMemoryWords>(state.memory),
-                                          .pc = state.pc,
-                                          .lea_sets_cc = state.lea_sets_cc != 0,
-                                          .lost = changed});
-    if (!compiled && !failure_) failure_ = compiled.error();
-    state.code_use.wanted = compiled.value_or(0);
+    const CodeCache::Request request{.words = std::span<const std::uint16_t, kMemoryWords>(state.memory),
+                                     .pc = state.pc,
+                                     .lea_sets_cc = state.lea_sets_cc != 0,
+                                     .lost = changed};
+    std::uint64_t version = 0;
+    if (counting) {
+      settle_counts(*instrumentation);  // before another version uses the same counters
+      auto made = cache_.compile_counting(request);
+      if (!made && !failure_) failure_ = made.error();
+      if (made && made->address != 0) {
+        version = made->address;
+        counted_ = *std::move(made);
+      }
+    } else {
+      const auto compiled = cache_.compile(request);
+      if (!compiled && !failure_) failure_ = compiled.error();
+      version = compiled.value_or(0);
+    }
+    state.code_use.wanted = version;
     state.code_use.patience = patience_ = longer_patience(patience_);
   }
+  if (counting) settle_counts(*instrumentation);
   state.result.executed = executed;
   return state.result;
 }

@@ -36,8 +36,10 @@ class HostRunner {
  public:
   [[nodiscard]] static Result<std::unique_ptr<HostRunner>> create(const RunnerOptions& options = {});
 
-  /// As run() without instrumentation, compiling what the machine asks for. The result lies in state.result.
-  const RunResult& run(State& state, std::uint64_t budget);
+  /// As run(), compiling what the machine asks for. The result lies in state.result. With instrumentation that only
+  /// counts the code counts, too, and all that it has counted is in the tables when this returns; it must be the same
+  /// one until clear().
+  const RunResult& run(State& state, std::uint64_t budget, Instrumentation* instrumentation = nullptr);
 
   /// Forgets all code and how long it took to come by: another program begins.
   void clear();
@@ -48,6 +50,7 @@ class HostRunner {
   [[nodiscard]] CodeCache& cache() { return cache_; }
 
  private:
+  void settle_counts(Instrumentation& instrumentation);
   HostRunner(HostCode code, const RunnerOptions& options)
       : first_patience_(options.patience),
         patience_(options.patience),
@@ -59,6 +62,7 @@ class HostRunner {
   HostCode code_;
   CodeCache cache_;
   std::optional<Error> failure_;
+  std::optional<Made> counted_;  // whose counters are in use
 };
 
 }  // namespace warmfork::lc3::jit

@@ -65,7 +65,8 @@ Status write_version(const Unit& unit, const MachineCode& code, const Source& so
                            .bytes = static_cast<std::uint32_t>(bytes),
                            .range_count = static_cast<std::uint32_t>(runs.size()),
                            .ranges = static_cast<std::uint32_t>(ranges),
-                           .lea_sets_cc = unit.lea_sets_cc ? 1U : 0U};
+                           .lea_sets_cc = unit.lea_sets_cc ? 1U : 0U,
+                           .counters = code.counters};
   put(0, &header, sizeof header);
   return {};
 }

@@ -1,17 +1,21 @@
 #include "lc3/jit/xbyak_compiler.hpp"
 
+#include "lc3/jit/counts.hpp"
 #include "warmfork/lc3/code.hpp"
 #include "warmfork/lc3/state.hpp"
 
 #include <xbyak/xbyak.h>
 
+#include <cstddef>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace warmfork::lc3::jit {
 namespace {
 
 constexpr std::size_t kBytesPerInstruction = 112, kBytesPerBlock = 96, kBytesForAll = 4096;
+constexpr std::size_t kBytesToCount = 48;  // more for each instruction and block
 constexpr int kInAx = -1;
 
 /// Displacements are added to addresses as the processor adds them: modulo 2^64.
@@ -42,6 +46,8 @@ class Compiler : public Xbyak::CodeGenerator {
     index = 0;
     for (auto at = unit_.blocks.begin(); at != unit_.blocks.end(); ++at, ++index) {
       const auto next = std::next(at);
+      const std::uint32_t first_counter = next_counter_;
+      if (options_.counting) next_counter_ += counters_of(at->second);
       if (elsewhere[index]) {
         // Jumps go there at once; only what falls into the block needs one here.
         starts_[index] = static_cast<std::size_t>(std::int64_t{*elsewhere[index]});
@@ -50,6 +56,7 @@ class Compiler : public Xbyak::CodeGenerator {
       }
       starts_[index] = getSize();
       result.entries.push_back({offset(), at->first});
+      counter_ = first_counter;
       emit(at->second, next == unit_.blocks.end() ? -1 : static_cast<int>(next->first), result);
     }
     result.out_of_line = offset();
@@ -57,6 +64,7 @@ class Compiler : public Xbyak::CodeGenerator {
       land(leave.jump);
       mark(result, leave.pc);
       if (leave.give_back != 0) add(rdi, leave.give_back);
+      if (leave.counter != kNoCounter) count(leave.counter);
       if (leave.cc != kInAx) mov(eax, reg(leave.cc));
       mov(esi, leave.pc);
       jmp(ptr[rbx + leave.exit]);
@@ -66,6 +74,7 @@ class Compiler : public Xbyak::CodeGenerator {
     jmp(ptr[rbx + kExitMiss]);
     for (const Forward& jump : forwards_) land(jump.jump, starts_[jump.block]);
     result.bytes.assign(getCode(), getCode() + getSize());
+    if (options_.counting) result.counters = next_counter_;
   }
 
  private:
@@ -89,6 +98,7 @@ class Compiler : public Xbyak::CodeGenerator {
     int cc;
     std::uint16_t pc;
     std::size_t exit;
+    std::uint32_t counter;
   };
 
   [[nodiscard]] std::uint32_t offset() const { return static_cast<std::uint32_t>(getSize()); }
@@ -119,7 +129,7 @@ class Compiler : public Xbyak::CodeGenerator {
   void land(std::size_t jump) { land(jump, getSize()); }
 
   void leave(Condition condition, std::uint32_t give_back, int cc, std::uint16_t pc, std::size_t exit) {
-    leaves_.push_back({jump(condition), give_back, cc, pc, exit});
+    leaves_.push_back({jump(condition), give_back, cc, pc, exit, std::exchange(leave_counter_, kNoCounter)});
   }
 
   [[nodiscard]] std::int32_t index_of(std::uint16_t address) const {
@@ -141,6 +151,9 @@ class Compiler : public Xbyak::CodeGenerator {
     mark(result, block.first);
     sub(rdi, block.count);
     leave(kBelow, block.count, kInAx, block.first, kExitStay);
+    if (options_.counting) count(counter_++);
+    const std::uint32_t taken = counter_;
+    if (counts_taken(block.end)) ++counter_;
     find_needs(block);
     int cc = kInAx;
     bool flags = false;
@@ -151,13 +164,23 @@ class Compiler : public Xbyak::CodeGenerator {
         mov(eax, reg(cc));
         cc = kInAx;
       }
+      if (options_.counting && may_leave(op.kind)) leave_counter_ = counter_++;
       const bool last = i + 1 == block.ops.size();
       flags = last && block.end.kind == EndKind::kBranch && flags_suffice(op, block.end.nzp);
       emit(op, static_cast<std::uint32_t>(block.count) - op.index, cc, flags);
       if (op.sets_cc) cc = op.dr;
     }
     mark(result, block.end.pc);
-    emit(block.end, next_block, cc, flags);
+    emit(block.end, next_block, cc, flags, taken);
+  }
+
+  // Counts one, in a version that counts: rdx is State::counts everywhere in it.
+  void count(std::uint32_t counter) {
+    inc(qword[rdx + (offsetof(Instrumentation, code_counts) + std::size_t{8} * counter)]);
+  }
+  // The word whose address is in ecx.
+  void count_word(std::size_t table) {
+    if (options_.counting) inc(qword[rdx + rcx * 8 + table]);
   }
 
   // needed_[i]: whether somebody may look at the last result after the operations before i, before it is set again.
@@ -239,12 +262,14 @@ class Compiler : public Xbyak::CodeGenerator {
         based(op.a, imm);
         cmp(ecx, kDeviceBase);
         leave(kAboveOrEqual, give_back, cc, op.pc, kExitStay);
+        count_word(offsetof(Instrumentation, memory_reads));
         movzx(d, Xbyak::util::word[rbx + rcx * 2]);
         return;
       case OpKind::kLoadIndirect:
         movzx(ecx, word(op.imm));
         cmp(ecx, kDeviceBase);
         leave(kAboveOrEqual, give_back, cc, op.pc, kExitStay);
+        count_word(offsetof(Instrumentation, memory_reads));
         movzx(d, Xbyak::util::word[rbx + rcx * 2]);
         return;
       case OpKind::kStore:
@@ -268,17 +293,26 @@ class Compiler : public Xbyak::CodeGenerator {
   void store(const Op& op, std::uint32_t give_back, int cc) {
     cmp(byte[rbp + rcx + kCodeGuarded], 0);  // device space is guarded
     leave(kNotZero, give_back, cc, op.pc, kExitStay);
+    count_word(offsetof(Instrumentation, memory_writes));
     mov(Xbyak::util::word[rbx + rcx * 2], reg16(op.a));
   }
 
-  void emit(const End& end, int next_block, int cc, bool flags) {
+  void emit(const End& end, int next_block, int cc, bool flags, std::uint32_t taken) {
     if (cc != kInAx) mov(eax, reg(cc));  // leaves the processor's flags alone
     switch (end.kind) {
       case EndKind::kFall: go(end.next, next_block); return;
       case EndKind::kBranch:
         if (end.nzp == 7) return go(end.target, next_block);
         if (!flags) test(cc == kInAx ? ax : reg16(cc), cc == kInAx ? ax : reg16(cc));
-        transfer(condition(end.nzp), end.target);
+        if (options_.counting) {
+          // The other way around, so that what is counted lies in the way: one jump taken, as without counting.
+          const std::size_t not_taken = jump(static_cast<Condition>(condition(end.nzp) ^ 1));
+          count(taken);
+          transfer(kAlways, end.target);
+          land(not_taken);
+        } else {
+          transfer(condition(end.nzp), end.target);
+        }
         go(end.next, next_block);
         return;
       case EndKind::kCall:
@@ -308,11 +342,11 @@ class Compiler : public Xbyak::CodeGenerator {
   }
 
   void indirect() {
-    mov(edx, ptr[rbp + rcx * 4 + kCodeEntries]);
-    test(edx, edx);
+    mov(esi, ptr[rbp + rcx * 4 + kCodeEntries]);
+    test(esi, esi);
     misses_.push_back(jump(kZero));
-    add(rdx, rbp);
-    jmp(rdx);
+    add(rsi, rbp);
+    jmp(rsi);
   }
 
   const Unit& unit_;
@@ -329,6 +363,10 @@ class Compiler : public Xbyak::CodeGenerator {
   std::vector<Leave> leaves_;
   std::vector<std::size_t> misses_;
   std::vector<bool> needed_;
+  static constexpr std::uint32_t kNoCounter = ~std::uint32_t{0};
+  std::uint32_t next_counter_ = 0;            // of the block to come
+  std::uint32_t counter_ = 0;                 // next of the block at hand
+  std::uint32_t leave_counter_ = kNoCounter;  // of the operation at hand, if it can leave
 };
 
 }  // namespace
@@ -336,8 +374,14 @@ class Compiler : public Xbyak::CodeGenerator {
 Result<MachineCode> compile_with_xbyak(const Unit& unit, const XbyakOptions& options) {
   std::size_t instructions = 0;
   for (const auto& [first, block] : unit.blocks) instructions += block.count;
-  std::vector<std::uint8_t> buffer(instructions * kBytesPerInstruction + unit.blocks.size() * kBytesPerBlock +
-                                   kBytesForAll);
+  std::size_t size = instructions * kBytesPerInstruction + unit.blocks.size() * kBytesPerBlock + kBytesForAll;
+  if (options.counting) {
+    size += (instructions + unit.blocks.size()) * kBytesToCount;
+    if (const std::uint32_t counters = counters_of(unit); counters > kCodeCounters)
+      return fail(ErrorKind::kLimit, "{} counters for {} instructions, the most is {}", counters, instructions,
+                  kCodeCounters);
+  }
+  std::vector<std::uint8_t> buffer(size);
   MachineCode result;
   try {
     Compiler(unit, options, buffer).run(result);

@@ -17,11 +17,13 @@ struct Elsewhere {
 };
 
 struct XbyakOptions {
-  bool marks = false;  // fill MachineCode::marks
+  bool marks = false;     // fill MachineCode::marks
+  bool counting = false;  // count executions (counts.hpp)
   std::vector<Elsewhere> elsewhere;
 };
 
-/// Compiles all blocks of a verified unit but those elsewhere. Errors (kLimit): the code outgrew every estimate.
+/// Compiles all blocks of a verified unit but those elsewhere. Errors (kLimit): the code outgrew every estimate,
+/// or has more to count than kCodeCounters.
 [[nodiscard]] Result<MachineCode> compile_with_xbyak(const Unit& unit, const XbyakOptions& options = {});
 
 }  // namespace warmfork::lc3::jit
