@@ -46,7 +46,8 @@ class CodeHooks : public NoHooks {
     const auto* guarded = reinterpret_cast<const std::uint8_t*>(state_.code + kCodeGuarded) + first;  // NOLINT
     for (std::uint32_t i = 0; i < count; ++i) {
       if (guarded[i] == 0 || state_.memory[first + i] == words[i]) continue;
-      lose_code(state_, static_cast<std::uint16_t>(first + i));
+      block_changed_ = true;
+      changed_ = static_cast<std::uint16_t>(first + i);
       return;
     }
   }
@@ -56,6 +57,8 @@ class CodeHooks : public NoHooks {
       if (state_.memory[before_[i].address] != before_[i].word) lose_code(state_, before_[i].address);
     }
     count_ = 0;
+    if (block_changed_) lose_code(state_, changed_);
+    block_changed_ = false;
   }
 
  private:
@@ -67,6 +70,8 @@ class CodeHooks : public NoHooks {
   State& state_;
   Before before_[kMost];
   unsigned count_ = 0;
+  bool block_changed_ = false;
+  std::uint16_t changed_ = 0;
 };
 
 }  // namespace warmfork::lc3

@@ -78,6 +78,10 @@ class CountingHooks : public InstrumentedHooks {
     InstrumentedHooks::write(address);
     code_.write(address);
   }
+  void write_block(std::uint16_t first, const std::uint16_t* words, std::uint32_t count) {
+    InstrumentedHooks::write_block(first, words, count);
+    code_.write_block(first, words, count);
+  }
   void settle() { code_.settle(); }
 
  private:
@@ -204,14 +208,14 @@ const RunResult& run_counting(State& state, std::uint64_t budget, Instrumentatio
     use_newest_code(state);
     state.cold_left = patience(state);
     while (remaining != 0) {
-      if (interrupt_pending(state)) {
-        const StepOutcome out = Step<CountingHooks>(state, hooks).interrupt();
+      if (const std::uint8_t vector = pending_interrupt(state); vector != 0) {
+        const StepOutcome out = Step<CountingHooks>(state, hooks).interrupt(vector);
         hooks.settle();
         if (out.stop != StopReason::kNone) return out.stop;
       }
       if (has_code_at_pc(state)) {
         std::uint64_t slice = remaining;
-        if ((state.kbsr & kKbsrInterruptEnable) != 0) {
+        if (interrupts_enabled(state)) {
           const std::uint64_t quantum = until_poll(state.counters.instructions + (budget - remaining));
           if (slice > quantum) slice = quantum;
         }
@@ -220,7 +224,7 @@ const RunResult& run_counting(State& state, std::uint64_t budget, Instrumentatio
         remaining -= slice - state.fast_budget;
         if (missed && --state.cold_left < 0) return StopReason::kCompile;
         if (remaining == 0) break;
-        if (interrupt_pending(state)) continue;
+        if (pending_interrupt(state) != 0) continue;
       }
       // At least one instruction between two entries: the code may have left before its first.
       const auto next = static_cast<std::uint16_t>(state.pc + 1);

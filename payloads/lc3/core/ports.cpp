@@ -133,6 +133,17 @@ void end_port(Ports& ports, std::uint32_t number) {
   port.ended = true;
 }
 
+bool finish_port(Ports& ports, std::uint32_t number) {
+  if (number >= kPortCount || !ports.ports[number].out) return false;
+  Port& port = ports.ports[number];
+  if (!port.out->push({}, kEndOfStream)) return false;
+  if (port.send_rings && ports.ring_doorbell != nullptr && port.out->needs_wake()) ports.ring_doorbell(port.send_bell);
+  return true;
+}
+
+bool may_sleep_for_message(Port& port) { return !port.receive_rings || !port.link || port.link->prepare_sleep(); }
+bool may_sleep_for_room(Port& port) { return !port.send_rings || port.out->prepare_sleep(); }
+
 bool take_message(Port& port) {
   if (port.at_hand) return true;
   if (!pull(port)) return false;

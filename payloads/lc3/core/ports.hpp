@@ -49,12 +49,18 @@ struct Ports {
                                 const void* peer, std::uint64_t capacity, std::uint64_t options);
 /// No message will come that is not in the ring already: whoever sent there is gone.
 void end_port(Ports& ports, std::uint32_t port);
+/// Tells whoever receives from this port that nothing more will come. False: there is no room to say so, or nobody.
+[[nodiscard]] bool finish_port(Ports& ports, std::uint32_t port);
 
 /// Whether one of the port's peers was caught breaking the rules.
 bool port_broken(const Port& port);
 
 /// True if a message is at hand, after taking one from the ring if there was none.
 bool take_message(Port& port);
+/// Before a run stops for want of a message: true if the sender will ring, or nobody does; false: there is one now.
+[[nodiscard]] bool may_sleep_for_message(Port& port);
+/// The same for want of room.
+[[nodiscard]] bool may_sleep_for_room(Port& port);
 /// Ends what take_message() took.
 inline void finish_message(Port& port) { port.at_hand = false; }
 /// Gives the room of taken messages back to a link's sender, and wakes it if it waits for that.

@@ -234,7 +234,9 @@ class Step {
     switch (port_register(address)) {
       case PortRegister::kWait:
         if (!port.link && !port.feed) return true;
-        return poll_port(port.receive_looks, [&] { return take_message(port) || port.ended || port_broken(port); });
+        return poll_port(
+            port.receive_looks, [&] { return take_message(port) || port.ended || port_broken(port); },
+            [&] { return may_sleep_for_message(port); });
       case PortRegister::kReceive:
         if (port.link || port.feed) receive(ports, port, value);
         return true;
@@ -258,12 +260,14 @@ class Step {
       default: return true;
     }
   }
-  template <class Done>
-  bool poll_port(std::uint32_t looks, Done&& done) {
-    return done() || ring::poll(looks, done);
+  template <class Done, class MaySleep>
+  bool poll_port(std::uint32_t looks, Done&& done, MaySleep&& may_sleep) {
+    return done() || ring::poll(looks, done) || (!may_sleep() && done());
   }
   bool send(Ports& ports, Port& port, const std::uint16_t* words, std::uint32_t count) {
-    return poll_port(port.send_looks, [&] { return send_message(ports, port, words, count) == Sent::kDone; });
+    return poll_port(
+        port.send_looks, [&] { return send_message(ports, port, words, count) == Sent::kDone; },
+        [&] { return may_sleep_for_room(port); });
   }
   void receive(Ports& ports, Port& port, std::uint32_t address) {
     port.count = 0;

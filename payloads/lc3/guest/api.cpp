@@ -183,4 +183,8 @@ std::uint64_t lc3_end_port(std::uint64_t port) {
   return 0;
 }
 
+std::uint64_t lc3_finish_port(std::uint64_t port) {
+  return port < kPortCount && finish_port(ports, static_cast<std::uint32_t>(port)) ? 1 : 0;
+}
+
 void lc3_use_doorbell(void (*ring)(std::uint8_t bell)) { ports.ring_doorbell = ring; }
