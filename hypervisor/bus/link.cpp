@@ -31,11 +31,13 @@ Result<std::shared_ptr<Link>> Link::create(std::uint64_t capacity) {
 }
 
 ring::SpscProducerView Link::producer_view() const {
-  return {page_of<ring::SpscProducerPage>(*producer_part_), page_of<ring::SpscConsumerPage>(*consumer_part_), capacity_};
+  return {page_of<ring::SpscProducerPage>(*producer_part_), page_of<ring::SpscConsumerPage>(*consumer_part_),
+          capacity_};
 }
 
 ring::SpscConsumerView Link::consumer_view() const {
-  return {page_of<ring::SpscConsumerPage>(*consumer_part_), page_of<ring::SpscProducerPage>(*producer_part_), capacity_};
+  return {page_of<ring::SpscConsumerPage>(*consumer_part_), page_of<ring::SpscProducerPage>(*producer_part_),
+          capacity_};
 }
 
 Result<std::shared_ptr<Feed>> Feed::create(std::uint64_t capacity) {

@@ -24,8 +24,8 @@ namespace warmfork {
 
 class Link {
  public:
-  /// An empty ring of `capacity` bytes (a power of two from 4 KiB up), all of its pages present. Errors: kUsage (another
-  /// capacity), kHost.
+  /// An empty ring of `capacity` bytes (a power of two from 4 KiB up), all of its pages present. Errors: kUsage
+  /// (another capacity), kHost.
   [[nodiscard]] static Result<std::shared_ptr<Link>> create(std::uint64_t capacity);
 
   [[nodiscard]] std::uint64_t capacity() const { return capacity_; }

@@ -42,7 +42,8 @@ namespace {
 constexpr std::array<const char*, 18> kCallNames{
     "lc3_state",          "lc3_configure",   "lc3_use_code",     "lc3_load",       "lc3_capture_vectors",
     "lc3_start",          "lc3_run",         "lc3_trace",        "lc3_time_runs",  "lc3_read_register",
-    "lc3_write_register", "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch", "lc3_connect", "lc3_end_port", "lc3_finish_port"};
+    "lc3_write_register", "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch",
+    "lc3_connect",        "lc3_end_port",    "lc3_finish_port"};
 
 // The window: the State (164 KiB), libc's data, heap for the instrumentation (2.8 MiB), stack, call area.
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 20;
@@ -88,7 +89,8 @@ constexpr std::size_t feed_region(const PortRegions& ports) { return region_of(p
 
 Result<std::vector<SharedRegionSpec>> shared_regions(const PortRegions& ports) {
   if (ports.ports > kPortCount) return fail(ErrorKind::kUsage, "{} ports: an LC-3 has {}", ports.ports, kPortCount);
-  if (ports.feed_bytes != 0 && ports.ports == 0) return fail(ErrorKind::kUsage, "a feed, but no port that could read it");
+  if (ports.feed_bytes != 0 && ports.ports == 0)
+    return fail(ErrorKind::kUsage, "a feed, but no port that could read it");
   for (const std::uint64_t bytes : {ports.link_bytes, ports.feed_bytes}) {
     if (bytes != 0 && !ring::valid_capacity(bytes)) {
       return fail(ErrorKind::kUsage, "a ring of {} bytes: a power of two from {} up", bytes, ring::kLeastCapacity);
@@ -268,7 +270,8 @@ Result<SharedBindings> Lc3Vm::bindings(const PortConnections& connections) const
       }
     }
     if (port.feed && (port.in != nullptr || connections.feed == nullptr)) {
-      return fail(ErrorKind::kUsage, "port {}: {}", i, port.in != nullptr ? "both a link and the feed" : "there is no feed");
+      return fail(ErrorKind::kUsage, "port {}: {}", i,
+                  port.in != nullptr ? "both a link and the feed" : "there is no feed");
     }
     if (port.in != nullptr) {
       bindings[region_of(i, PortPart::kIn)] = port.in->producer_part();
@@ -298,10 +301,10 @@ Status Lc3Vm::connect(const PortConnections& connections) {
     if (other.memory == nullptr || (mine.memory == nullptr && !cursor_is_optional)) {
       return fail(ErrorKind::kUsage, "port {}: its ring is not bound to this machine's memory", port);
     }
-    WARMFORK_TRY_ASSIGN(const std::uint64_t connected,
-                        call(Call::kConnect, {port, static_cast<std::uint64_t>(kind),
-                                              mine.memory == nullptr ? 0 : mine.begin.value, other.begin.value,
-                                              capacity, port_options}));
+    WARMFORK_TRY_ASSIGN(
+        const std::uint64_t connected,
+        call(Call::kConnect, {port, static_cast<std::uint64_t>(kind), mine.memory == nullptr ? 0 : mine.begin.value,
+                              other.begin.value, capacity, port_options}));
     if (connected != 1) return fail(ErrorKind::kUsage, "port {}: what is bound there is no ring of its size", port);
     return {};
   };
