@@ -83,6 +83,7 @@ Status Fork::settle(Home home, Population population, ResetMode mode) {
   WARMFORK_TRY_ASSIGN(space_, AddressSpace::build(snapshot_->layout(), regions));
   if (!snapshot_->overrides().empty()) WARMFORK_TRY(space_->rebuild_tables(snapshot_->overrides()));
   space_->set_backing({.nonzero = &snapshot_->nonzero(), .file_backed = population == Population::kCow});
+  if (options_.kind == ForkKind::kVm) own_vm_ = home.vm;
   WARMFORK_TRY(space_->attach_window(*home.vm, tracking_needs(mode, *snapshot_).window_flags));
   process_.emplace(*space_, options_.io != nullptr ? *options_.io : no_io, linux_abi::ProcessConfig{});
   if (options_.heap_limit_bytes != 0) process_->limit_heap(options_.heap_limit_bytes);

@@ -383,6 +383,20 @@ Status VmFd::set_mmu_pages(std::uint64_t count) {
   return {};
 }
 
+Status VmFd::set_ioeventfd(std::uint16_t port, std::uint8_t value, int fd, bool assigned) {
+  kvm_ioeventfd event{};
+  event.addr = port;
+  event.len = 1;
+  event.fd = fd;
+  event.datamatch = value;
+  event.flags = KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DATAMATCH;
+  if (!assigned) event.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+  if (::ioctl(fd_.get(), KVM_IOEVENTFD, &event) != 0) {
+    return fail_errno("KVM_IOEVENTFD (port {:#x}, value {}, {})", port, value, assigned ? "assign" : "deassign");
+  }
+  return {};
+}
+
 Status DirtyRing::reset(VmFd& vm) {
   for (; first_ != next_; ++first_) {
     std::atomic_ref(entry(first_).flags).store(KVM_DIRTY_GFN_F_RESET, std::memory_order_release);

@@ -104,6 +104,9 @@ class VmFd {
   [[nodiscard]] Status clear_dirty_log(std::uint32_t slot, std::size_t pages, std::span<std::uint64_t> bitmap);
   /// Takes back the entries of all dirty rings of this VM that were marked as seen, and write-protects their pages.
   [[nodiscard]] Status reset_dirty_rings();
+  /// A one-byte write of `value` to I/O port `port` signals the eventfd `fd` and leaves KVM_RUN no more; `assigned`
+  /// false takes that back. Errors (kHost): KVM has no room, or the same is assigned already.
+  [[nodiscard]] Status set_ioeventfd(std::uint16_t port, std::uint8_t value, int fd, bool assigned);
   /// How many shadow page tables KVM may keep for this VM (shadow paging only).
   [[nodiscard]] Status set_mmu_pages(std::uint64_t count);
   [[nodiscard]] int fd() const { return fd_.get(); }

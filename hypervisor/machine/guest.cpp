@@ -12,6 +12,19 @@ constexpr std::uint64_t kUserStubs = WARMFORK_SYSTEM_BASE + WARMFORK_USER_STUBS_
 
 }  // namespace
 
+Status Guest::bind_doorbell(std::uint8_t number, std::shared_ptr<Doorbell> doorbell) {
+  if (doorbells_.size() <= number) doorbells_.resize(std::size_t{number} + 1);
+  std::shared_ptr<Doorbell>& bound = doorbells_[number];
+  if (own_vm_ != nullptr) {
+    // Without one of its own the guest leaves KVM_RUN, and GuestCpu rings.
+    if (bound != nullptr) WARMFORK_TRY(own_vm_->set_ioeventfd(WARMFORK_PORT_DOORBELL, number, bound->fd(), false));
+    bound.reset();
+    if (doorbell != nullptr) WARMFORK_TRY(own_vm_->set_ioeventfd(WARMFORK_PORT_DOORBELL, number, doorbell->fd(), true));
+  }
+  bound = std::move(doorbell);
+  return {};
+}
+
 Result<Gva> Guest::put_buffer(std::uint64_t offset, std::span<const std::byte> bytes) {
   const AddressRange area = space_->call_area();
   if (offset > area.size || bytes.size() > area.size - offset) {

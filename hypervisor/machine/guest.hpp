@@ -13,6 +13,7 @@
 
 #include "base/result.hpp"
 #include "machine/address_space.hpp"
+#include "machine/doorbell.hpp"
 #include "machine/fault_report.hpp"
 #include "machine/guest_cpu.hpp"
 #include "machine/linux/process.hpp"
@@ -24,6 +25,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace warmfork {
 
@@ -76,6 +78,10 @@ class Guest {
   /// on.
   [[nodiscard]] Failure condemn(const std::string& why) { return note(cpu_->end(context(), {.summary = why}).value()); }
 
+  /// Binds a doorbell to the number the guest rings it by, in place of what was bound to it (nullptr: nothing is). Not
+  /// part of what a reset restores. Errors: kHost.
+  [[nodiscard]] Status bind_doorbell(std::uint8_t number, std::shared_ptr<Doorbell> doorbell);
+
   /// Copies `bytes` into the call area at `offset` and returns their guest address, to be passed as an argument.
   [[nodiscard]] Result<Gva> put_buffer(std::uint64_t offset, std::span<const std::byte> bytes);
 
@@ -117,7 +123,7 @@ class Guest {
   Guest() = default;
   ~Guest() = default;
 
-  [[nodiscard]] GuestContext context() { return {program_->name, program_->plan, *space_, *process_}; }
+  [[nodiscard]] GuestContext context() { return {program_->name, program_->plan, *space_, *process_, doorbells_}; }
   /// Registers of a vmcall's entry, through the pristine stub if the extended state must be the snapshot's.
   [[nodiscard]] kvm_regs call_registers(Gva function, std::span<const std::uint64_t> arguments) const;
   [[nodiscard]] Result<std::uint64_t> finish_call(Result<GuestStop> stop);
@@ -136,6 +142,8 @@ class Guest {
   bool pristine_entry_ = false;  // the next call begins with the snapshot's extended state
   int exit_code_ = 0;
   std::optional<FaultReport> fault_;
+  std::vector<std::shared_ptr<Doorbell>> doorbells_;
+  kvm::VmFd* own_vm_ = nullptr;      // if no other guest is in it; it outlives the guest
   std::optional<Error> host_error_;  // why the guest ended, if KVM gave up
 };
 

@@ -169,6 +169,12 @@ GuestCpu::Stop GuestCpu::handle_slow(const GuestContext& guest, int run_error) {
   const kvm::VcpuExit exit = kvm::decode_exit(vcpu_.shared(), vcpu_.shared_size());
   if (const auto* io = std::get_if<kvm::ExitIo>(&exit);
       io != nullptr && io->is_write && io->size == 1 && io->count == 1) {
+    if (io->port == WARMFORK_PORT_DOORBELL) {
+      ++counters_.doorbells;
+      const auto number = static_cast<std::uint8_t>(io->value);
+      if (number < guest.doorbells.size() && guest.doorbells[number] != nullptr) guest.doorbells[number]->ring();
+      return std::nullopt;
+    }
     if (auto stop = handle_port(guest, io->port)) return stop;
     if (io->port == WARMFORK_PORT_SYSCALL) return std::nullopt;
   }

@@ -12,6 +12,7 @@
 #include "kvm/kvm.hpp"
 #include "loader/elf_loader.hpp"
 #include "machine/address_space.hpp"
+#include "machine/doorbell.hpp"
 #include "machine/fault_report.hpp"
 #include "machine/linux/process.hpp"
 #include "machine/vcpu_setup.hpp"
@@ -21,6 +22,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -31,6 +33,7 @@ struct MachineCounters {
   std::uint64_t kvm_run = 0;      // KVM_RUN ioctls
   std::uint64_t vmcalls = 0;      // finished vmcalls
   std::uint64_t syscalls = 0;     // system calls served
+  std::uint64_t doorbells = 0;    // rings that came as exits
   std::uint64_t interrupted = 0;  // KVM_RUNs that returned because of a signal
 };
 
@@ -52,6 +55,7 @@ struct GuestContext {
   const LoadPlan& plan;
   AddressSpace& space;
   linux_abi::Process& process;
+  std::span<const std::shared_ptr<Doorbell>> doorbells = {};  // by their numbers
 };
 
 class GuestCpu {

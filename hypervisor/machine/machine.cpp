@@ -56,6 +56,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
   WARMFORK_TRY(program->read_vmcalls(*machine->space_));
 
   WARMFORK_TRY_ASSIGN(machine->vm_, kvm.create_vm());
+  machine->own_vm_ = &*machine->vm_;
   WARMFORK_TRY(machine->space_->attach_shared(*machine->vm_));
   WARMFORK_TRY(machine->space_->attach_window(*machine->vm_, 0));
   WARMFORK_TRY(machine->space_->attach_shared_regions(*machine->vm_));

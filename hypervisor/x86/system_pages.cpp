@@ -52,8 +52,8 @@ void build_tss(std::span<std::byte> tss, std::uint64_t exception_stack_top) {
   const auto bitmap = tss.subspan(kTssFixedSize, kIoBitmapSize);
   std::ranges::fill(bitmap, std::byte{0xff});
   // A clear bit allows the port at CPL 3. Exception ports stay closed: only the CPL 0 stubs use them.
-  constexpr std::array<unsigned, 4> kOpenPorts{WARMFORK_PORT_SYSCALL, WARMFORK_PORT_RETURN, WARMFORK_PORT_READY,
-                                               WARMFORK_PORT_PARK};
+  constexpr std::array<unsigned, 5> kOpenPorts{WARMFORK_PORT_SYSCALL, WARMFORK_PORT_RETURN, WARMFORK_PORT_READY,
+                                               WARMFORK_PORT_PARK, WARMFORK_PORT_DOORBELL};
   for (const unsigned port : kOpenPorts) {
     bitmap[port / 8] &= ~(std::byte{1} << (port % 8));
   }

@@ -54,10 +54,16 @@ std::uint64_t say(const char* text, std::size_t size) { return static_cast<std::
 
 std::uint64_t stack_alignment() { return reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)) % 16; }
 
+std::uint64_t ring_doorbell(unsigned char bell, std::uint64_t times) {
+  for (std::uint64_t i = 0; i < times; ++i) asm volatile("outb %0, %1" : : "a"(bell), "i"(WARMFORK_PORT_DOORBELL));
+  return times;
+}
+
 std::uint64_t ready_again() { warmfork::wait_for_calls(); }
 
 }  // extern "C"
 
+WARMFORK_REGISTER_VMCALL(ring_doorbell);
 WARMFORK_REGISTER_VMCALL(nothing);
 WARMFORK_REGISTER_VMCALL(weigh);
 WARMFORK_REGISTER_VMCALL(count);

@@ -23,9 +23,9 @@ namespace warmfork::lc3 {
 
 inline void PrintTo(StopReason reason, std::ostream* out) {
   static constexpr const char* kNames[] = {
-      "none",           "budget", "halted",     "input needed", "input exhausted",     "output full",
-      "output pending", "idle",   "breakpoint", "watchpoint",   "unhandled exception", "unhandled interrupt",
-      "unhandled trap", "compile"};
+      "none",           "budget",  "halted",     "input needed", "input exhausted",     "output full",
+      "output pending", "idle",    "breakpoint", "watchpoint",   "unhandled exception", "unhandled interrupt",
+      "unhandled trap", "compile", "waiting"};
   static_assert(std::size(kNames) == kStopReasonCount);
   *out << kNames[static_cast<std::uint32_t>(reason)];
 }

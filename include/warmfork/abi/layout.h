@@ -49,11 +49,12 @@
 #define WARMFORK_EXCEPTION_STUB_SIZE 8
 #define WARMFORK_EXCEPTION_COUNT 32
 
-/* Ports a guest may write (one byte, the value does not matter). Any other port ends the guest. */
+/* Ports a guest may write (one byte; the value matters to the doorbell only). Any other port ends the guest. */
 #define WARMFORK_PORT_EXCEPTION 0x20 /* 0x20 … 0x3f, from the exception stubs only */
 #define WARMFORK_PORT_SYSCALL 0x40   /* from the syscall stub */
 #define WARMFORK_PORT_RETURN 0x41    /* a vmcall has returned: result in rax */
 #define WARMFORK_PORT_READY 0x42     /* the program is warm and waits for vmcalls */
+#define WARMFORK_PORT_DOORBELL 0x44  /* the byte written is the number of the doorbell that rings */
 #define WARMFORK_PORT_PARK 0x43      /* the call ring has been empty for as long as it was told to wait */
 
 /* ELF note that names a program's vmcall table: owner "warmfork", this type,

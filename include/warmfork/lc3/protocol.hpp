@@ -37,6 +37,11 @@
 //                                                        counts start at zero when it is switched on; those of compiled
 //                                                        code are in code_counts until the host has added them
 //   lc3_watch               address, count, WatchFlags   1, or 0 if there is no instrumentation; wraps at xFFFF
+//   lc3_connect             port, PortKind, own, peer,   1, or 0: the addresses do not hold a ring of `capacity` bytes
+//                           capacity, options            (ports.hpp). Addresses of shared memory in the guest
+//   lc3_end_port            port                         0; nothing more will come there than is in the ring
+//   lc3_finish_port         port                         1: whoever receives from it has been told that nothing more
+//                                                        will come; 0: its ring is full, or there is none
 //
 // `words` are 16-bit words in the processor's order. Between calls a host may also use the rings, registers and memory
 // of the State directly, within the rules of state.hpp.

@@ -59,11 +59,12 @@ enum class StopReason : std::uint32_t {
   kBreakpoint,          // PC is at an execution breakpoint; the next run begins with that instruction
   kWatchpoint,          // executed; RunResult.address was read or written
   kUnhandledException,  // RunResult.vector is x00, x01 or x02, and its vector word is x0000
-  kUnhandledInterrupt,  // RunResult.vector is x80, and its vector word is x0000
+  kUnhandledInterrupt,  // RunResult.vector is x80 or x81, and its vector word is x0000
   kUnhandledTrap,       // RunResult.vector is the trap vector, and its vector word is x0000
   kCompile,             // the machine has interpreted enough to be worth compiling at PC; Lc3Vm answers it and goes on
+  kWaiting,             // a WAIT, SEND or FLUSH of a port (RunResult.address) has looked for as long as it was told to
 };
-inline constexpr std::uint32_t kStopReasonCount = 14;
+inline constexpr std::uint32_t kStopReasonCount = 15;
 
 /// Result of the last run. `vector` and `address` are zero where the reason gives them no meaning.
 struct RunResult {
@@ -71,7 +72,7 @@ struct RunResult {
   std::uint32_t vector;    // kUnhandled…: which one
   std::uint64_t executed;  // instructions executed by this run
   std::uint16_t pc;
-  std::uint16_t address;  // kWatchpoint: the address; kUnhandledException x02: the address that was refused
+  std::uint16_t address;  // kWatchpoint, kWaiting: the address; kUnhandledException x02: the address that was refused
   std::uint16_t access;   // kWatchpoint: WatchFlag that fired
   std::uint16_t reserved;
 };
@@ -168,6 +169,8 @@ struct alignas(0x1000) State {
   RunResult result;
   Counters counters;
   CodeUse code_use;
+  std::uint64_t ports;            // address of the Ports (core/ports.hpp); 0: none was ever connected
+  std::uint32_t port_interrupts;  // bit p: a message at port p interrupts
 
   alignas(0x1000) ByteRing<kInputCapacity> input;
   alignas(0x1000) ByteRing<kOutputCapacity> output;
@@ -182,7 +185,7 @@ static_assert(offsetof(State, last_result) == WARMFORK_LC3_LAST_RESULT);
 static_assert(offsetof(State, psr_system) == WARMFORK_LC3_PSR_SYSTEM && offsetof(State, kbsr) == WARMFORK_LC3_KBSR);
 static_assert(offsetof(State, mcr) == WARMFORK_LC3_MCR && offsetof(State, config) == WARMFORK_LC3_CONFIG);
 static_assert(offsetof(State, lea_sets_cc) == WARMFORK_LC3_LEA_SETS_CC);
-static_assert(offsetof(State, fast_budget) == WARMFORK_LC3_FAST_BUDGET && offsetof(State, code_use) < 0xf00);
+static_assert(offsetof(State, fast_budget) == WARMFORK_LC3_FAST_BUDGET && offsetof(State, port_interrupts) < 0xf00);
 static_assert(offsetof(State, code) == WARMFORK_LC3_CODE && offsetof(State, exits) == WARMFORK_LC3_EXIT_STAY);
 static_assert(offsetof(State, exits) + 8 == WARMFORK_LC3_EXIT_MISS);
 static_assert(offsetof(State, cold_left) == WARMFORK_LC3_COLD_LEFT);

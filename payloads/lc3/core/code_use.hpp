@@ -39,12 +39,26 @@ class CodeHooks : public NoHooks {
     const auto* guarded = reinterpret_cast<const std::uint8_t*>(state_.code + kCodeGuarded);  // NOLINT
     if (guarded[address] != 0) before_[count_++] = {address, state_.memory[address]};
   }
+  /// Many words at once, which are about to be these.
+  void write_block(std::uint16_t first, const std::uint16_t* words, std::uint32_t count) {
+    if (state_.code == 0) return;
+    // SAFETY: use_newest_code() attached it.
+    const auto* guarded = reinterpret_cast<const std::uint8_t*>(state_.code + kCodeGuarded) + first;  // NOLINT
+    for (std::uint32_t i = 0; i < count; ++i) {
+      if (guarded[i] == 0 || state_.memory[first + i] == words[i]) continue;
+      block_changed_ = true;
+      changed_ = static_cast<std::uint16_t>(first + i);
+      return;
+    }
+  }
   /// After a step: loses the code if a word has changed.
   void settle() {
     for (unsigned i = 0; i < count_; ++i) {
       if (state_.memory[before_[i].address] != before_[i].word) lose_code(state_, before_[i].address);
     }
     count_ = 0;
+    if (block_changed_) lose_code(state_, changed_);
+    block_changed_ = false;
   }
 
  private:
@@ -56,6 +70,8 @@ class CodeHooks : public NoHooks {
   State& state_;
   Before before_[kMost];
   unsigned count_ = 0;
+  bool block_changed_ = false;
+  std::uint16_t changed_ = 0;
 };
 
 }  // namespace warmfork::lc3

@@ -47,6 +47,9 @@ class InstrumentedHooks {
     if (i_.collect != 0) ++i_.memory_writes[address];
     watch(address, kWatchWrite);
   }
+  void write_block(std::uint16_t first, const std::uint16_t*, std::uint32_t words) {
+    for (std::uint32_t i = 0; i < words; ++i) write(static_cast<std::uint16_t>(first + i));
+  }
 
   /// Breakpoints are ignored for the first instruction of a run, so that a stopped machine can go on.
   bool stops_before(std::uint16_t pc) const { return armed_ && (i_.watch[pc] & kBreakExecute) != 0; }
@@ -74,6 +77,10 @@ class CountingHooks : public InstrumentedHooks {
   void write(std::uint16_t address) {
     InstrumentedHooks::write(address);
     code_.write(address);
+  }
+  void write_block(std::uint16_t first, const std::uint16_t* words, std::uint32_t count) {
+    InstrumentedHooks::write_block(first, words, count);
+    code_.write_block(first, words, count);
   }
   void settle() { code_.settle(); }
 
@@ -106,8 +113,8 @@ const RunResult& bracket(State& state, std::uint64_t budget, Loop loop) {
 template <class Hooks>
 StopReason careful_loop(State& state, Hooks& hooks, std::uint64_t& remaining) {
   while (remaining != 0) {
-    if (interrupt_pending(state)) {
-      const StepOutcome out = Step<Hooks>(state, hooks).interrupt();
+    if (const std::uint8_t vector = pending_interrupt(state); vector != 0) {
+      const StepOutcome out = Step<Hooks>(state, hooks).interrupt(vector);
       if (out.stop != StopReason::kNone) return out.stop;
       if (hooks.fired()) return StopReason::kWatchpoint;
       hooks.arm();  // the PC is no longer where the run began
@@ -164,10 +171,10 @@ const RunResult& run_fast(State& state, std::uint64_t budget) {
         if (state.code_use.patience == 0) state.cold_left = patience(state);
         if (slice > kCompiledSlice) slice = kCompiledSlice;
       }
-      if ((state.kbsr & kKbsrInterruptEnable) != 0) {
-        if (interrupt_pending(state)) {
+      if (interrupts_enabled(state)) {
+        if (const std::uint8_t vector = pending_interrupt(state); vector != 0) {
           CodeHooks hooks(state);
-          const StepOutcome out = Step<CodeHooks>(state, hooks).interrupt();
+          const StepOutcome out = Step<CodeHooks>(state, hooks).interrupt(vector);
           hooks.settle();
           if (out.stop != StopReason::kNone) return out.stop;
         }
@@ -201,14 +208,14 @@ const RunResult& run_counting(State& state, std::uint64_t budget, Instrumentatio
     use_newest_code(state);
     state.cold_left = patience(state);
     while (remaining != 0) {
-      if (interrupt_pending(state)) {
-        const StepOutcome out = Step<CountingHooks>(state, hooks).interrupt();
+      if (const std::uint8_t vector = pending_interrupt(state); vector != 0) {
+        const StepOutcome out = Step<CountingHooks>(state, hooks).interrupt(vector);
         hooks.settle();
         if (out.stop != StopReason::kNone) return out.stop;
       }
       if (has_code_at_pc(state)) {
         std::uint64_t slice = remaining;
-        if ((state.kbsr & kKbsrInterruptEnable) != 0) {
+        if (interrupts_enabled(state)) {
           const std::uint64_t quantum = until_poll(state.counters.instructions + (budget - remaining));
           if (slice > quantum) slice = quantum;
         }
@@ -217,7 +224,7 @@ const RunResult& run_counting(State& state, std::uint64_t budget, Instrumentatio
         remaining -= slice - state.fast_budget;
         if (missed && --state.cold_left < 0) return StopReason::kCompile;
         if (remaining == 0) break;
-        if (interrupt_pending(state)) continue;
+        if (pending_interrupt(state) != 0) continue;
       }
       // At least one instruction between two entries: the code may have left before its first.
       const auto next = static_cast<std::uint16_t>(state.pc + 1);
@@ -248,8 +255,8 @@ const RunResult& run(State& state, std::uint64_t budget, Instrumentation* instru
 std::uint64_t trace(State& state, std::uint64_t count, TraceRecord* records) {
   for (std::uint64_t i = 0; i < count; ++i) {
     const Counters before = state.counters;
-    const std::uint16_t address =
-        interrupt_pending(state) ? state.memory[kInterruptTable + kKeyboardInterrupt] : state.pc;
+    const std::uint8_t vector = pending_interrupt(state);
+    const std::uint16_t address = vector != 0 ? state.memory[kInterruptTable + vector] : state.pc;
     const std::uint16_t word = peek(state, address);
     const RunResult& result = run(state, 1);
     if (result.executed == 0) return i;
@@ -292,6 +299,6 @@ std::uint32_t lc3_fast_slow_step(warmfork::lc3::State* state) {
     stop = after_poll(*state, hooks, state->fast_budget);  // no more than a record: nothing is executed
   }
   // Interrupts enabled: back to run_fast(), which looks for them and hands out short slices.
-  if (stop == StopReason::kNone && (state->kbsr & kKbsrInterruptEnable) != 0) stop = StopReason::kBudget;
+  if (stop == StopReason::kNone && interrupts_enabled(*state)) stop = StopReason::kBudget;
   return static_cast<std::uint32_t>(stop);
 }

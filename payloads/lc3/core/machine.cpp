@@ -1,5 +1,7 @@
 #include "lc3/core/machine.hpp"
 
+#include "lc3/core/ports.hpp"
+
 #include <string.h>
 
 namespace warmfork::lc3 {
@@ -71,7 +73,7 @@ std::uint16_t peek(const State& state, std::uint16_t address) {
     case kDsr: return kReady;
     case kPsr: return psr(state);
     case kMcr: return state.mcr;
-    default: return 0;
+    default: return state.ports != 0 && is_port(address) ? peek_port(state, address) : std::uint16_t{0};
   }
 }
 

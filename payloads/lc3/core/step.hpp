@@ -5,6 +5,7 @@
 #pragma once
 
 #include "lc3/core/machine.hpp"
+#include "lc3/core/ports.hpp"
 
 namespace warmfork::lc3 {
 
@@ -19,6 +20,7 @@ struct NoHooks {
   void execute(std::uint16_t, std::uint16_t) {}
   void read(std::uint16_t) {}
   void write(std::uint16_t) {}
+  void write_block(std::uint16_t, const std::uint16_t*, std::uint32_t) {}
   void branch(std::uint16_t, bool) {}
   bool stops_before(std::uint16_t) const { return false; }
   bool fired() const { return false; }
@@ -30,11 +32,17 @@ inline bool trap_in_progress(const State& state) {
   return progress.done != 0 && progress.pc == state.pc && progress.r0 == state.registers[0];
 }
 
-/// True when the keyboard interrupt must be taken before the next instruction. A native trap is one instruction, also
-/// when it is done in parts.
-inline bool interrupt_pending(const State& state) {
-  return !trap_in_progress(state) && (state.kbsr & kKbsrInterruptEnable) != 0 &&
-         (state.psr_system & kPsrPriority) < (4 << 8) && input_waiting(state) != 0;
+/// Whether anything may interrupt: then what can is looked for often.
+inline bool interrupts_enabled(const State& state) {
+  return (state.kbsr & kKbsrInterruptEnable) != 0 || state.port_interrupts != 0;
+}
+
+/// The vector of the interrupt that must be taken before the next instruction; 0: none. The keyboard's goes first. A
+/// native trap is one instruction, also when it is done in parts.
+inline std::uint8_t pending_interrupt(const State& state) {
+  if (!interrupts_enabled(state) || trap_in_progress(state) || (state.psr_system & kPsrPriority) >= (4 << 8)) return 0;
+  if ((state.kbsr & kKbsrInterruptEnable) != 0 && input_waiting(state) != 0) return kKeyboardInterrupt;
+  return state.port_interrupts != 0 && port_interrupts(state) ? kPortInterrupt : std::uint8_t{0};
 }
 
 template <class Hooks>
@@ -66,11 +74,11 @@ class Step {
     return out_;
   }
 
-  /// Takes the pending keyboard interrupt. No instruction is executed.
-  StepOutcome interrupt() {
+  /// Takes the pending interrupt. No instruction is executed.
+  StepOutcome interrupt(std::uint8_t number) {
     pc_ = s_.pc;
-    const std::uint16_t vector = kInterruptTable + kKeyboardInterrupt;
-    if (vector_is_empty(vector)) return stop(StopReason::kUnhandledInterrupt, kKeyboardInterrupt, 0), out_;
+    const auto vector = static_cast<std::uint16_t>(kInterruptTable + number);
+    if (vector_is_empty(vector)) return stop(StopReason::kUnhandledInterrupt, number, 0), out_;
     if (!enter_supervisor(vector, pc_)) return out_;
     s_.psr_system = static_cast<std::uint16_t>((s_.psr_system & ~kPsrPriority) | (4 << 8));
     ++s_.counters.interrupts;
@@ -165,8 +173,13 @@ class Step {
         return true;
       case kPsr: value = psr(s_); return true;
       case kMcr: value = s_.mcr; return true;
-      default: return true;
+      default: break;
     }
+    if (s_.ports != 0 && is_port(address)) {
+      value = is_fetch ? peek_port(s_, address) : read_port(s_, address);
+      out_.pure = false;  // what a port says next is up to its peer
+    }
+    return true;
   }
 
   /// Reads are reported when the instruction completes: one that has to stop is tried again, and counts once.
@@ -180,6 +193,8 @@ class Step {
     out_.pure = false;
     if (address == kDdr) {
       put(static_cast<std::uint8_t>(value));
+    } else if (s_.ports != 0 && is_port(address)) {
+      write_port(s_, address, value);
     } else {
       poke(s_, address, value);
     }
@@ -203,8 +218,69 @@ class Step {
   void store(std::uint16_t address, std::uint16_t value) {
     if (!allowed(address)) return exception(kAccessException, address);
     if (address == kDdr && output_room(s_) == 0) return stop(StopReason::kOutputFull);
+    if (s_.ports != 0 && is_port(address) && !do_port(address, value)) {
+      return stop(StopReason::kWaiting, 0, address);
+    }
     s_.pc = next_;
     write(address, value);
+  }
+
+  // --- Ports: what waits for a peer, or moves memory
+  // -------------------------------------------------------------------------------------------------------------------
+  /// False: the peer has not done its part yet.
+  bool do_port(std::uint16_t address, std::uint16_t value) {
+    Ports& ports = *ports_of(s_);
+    Port& port = port_at(ports, address);
+    switch (port_register(address)) {
+      case PortRegister::kWait:
+        if (!port.link && !port.feed) return true;
+        return poll_port(
+            port.receive_looks, [&] { return take_message(port) || port.ended || port_broken(port); },
+            [&] { return may_sleep_for_message(port); });
+      case PortRegister::kReceive:
+        if (port.link || port.feed) receive(ports, port, value);
+        return true;
+      case PortRegister::kSend: {
+        if (!port.out) return true;
+        const std::uint32_t count = value < kDeviceBase ? s_.memory[value] : kMemoryWords;
+        if (value + 1 + count > kDeviceBase) return port.refused = true;
+        if (!send(ports, port, s_.memory + value + 1, count)) return false;
+        for (std::uint32_t i = 0; i <= count; ++i) hooks_.read(static_cast<std::uint16_t>(value + i));
+        return true;
+      }
+      case PortRegister::kFlush: {
+        if (!port.out) return true;
+        // A message that is too long already cannot be sent at all.
+        const std::uint32_t count = port.out_too_long ? kPortMessageWords + 1 : port.out_words;
+        if (!send(ports, port, port.out_message, count)) return false;
+        port.out_words = 0;
+        port.out_too_long = false;
+        return true;
+      }
+      default: return true;
+    }
+  }
+  template <class Done, class MaySleep>
+  bool poll_port(std::uint32_t looks, Done&& done, MaySleep&& may_sleep) {
+    return done() || ring::poll(looks, done) || (!may_sleep() && done());
+  }
+  bool send(Ports& ports, Port& port, const std::uint16_t* words, std::uint32_t count) {
+    return poll_port(
+        port.send_looks, [&] { return send_message(ports, port, words, count) == Sent::kDone; },
+        [&] { return may_sleep_for_room(port); });
+  }
+  void receive(Ports& ports, Port& port, std::uint32_t address) {
+    port.count = 0;
+    while (port.count != port.burst && address + port.stride <= kDeviceBase && take_message(port)) {
+      const std::uint32_t words = port.message[0] < port.stride ? port.message[0] + 1U : port.stride;
+      const auto first = static_cast<std::uint16_t>(address);
+      hooks_.write_block(first, port.message, words);
+      __builtin_memcpy(s_.memory + first, port.message, words * sizeof(std::uint16_t));
+      finish_message(port);
+      ++port.count;
+      address += port.stride;
+    }
+    if (port.count != 0) release_messages(ports, port);
   }
 
   // --- Instructions
@@ -440,7 +516,7 @@ StopReason after_poll(State& state, Hooks& hooks, std::uint64_t& budget) {
     return StopReason::kNone;
   }
   for (int i = 0; i < kIdleProofLimit && budget != 0; ++i) {
-    if (interrupt_pending(state)) break;
+    if (pending_interrupt(state) != 0) break;
     if (hooks.stops_before(state.pc)) break;
     const StepOutcome out = step_once(state, hooks);
     if (out.executed) --budget;

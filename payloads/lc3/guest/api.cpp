@@ -2,6 +2,7 @@
 
 #include "lc3/core/code_use.hpp"
 #include "lc3/core/engine.hpp"
+#include "lc3/core/ports.hpp"
 
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@ namespace {
 using namespace warmfork::lc3;
 
 State machine;
+Ports ports;  // not in the State: most machines have none, and every checkpoint would carry them
 Instrumentation* instrumentation = nullptr;  // heap: most machines never have it, and every fork would carry it
 
 // SAFETY: addresses come from the host, which is trusted with the whole guest (and in native tests is the process
@@ -166,3 +168,23 @@ std::uint64_t lc3_watch(std::uint64_t address, std::uint64_t count, std::uint64_
   }
   return 1;
 }
+
+std::uint64_t lc3_connect(std::uint64_t port, std::uint64_t kind, std::uint64_t own, std::uint64_t peer,
+                          std::uint64_t capacity, std::uint64_t options) {
+  if (port >= kPortCount || kind > static_cast<std::uint64_t>(PortKind::kFeed)) return 0;
+  return connect_port(machine, ports, static_cast<std::uint32_t>(port), static_cast<PortKind>(kind), pointer<void>(own),
+                      pointer<const void>(peer), capacity, options)
+             ? 1
+             : 0;
+}
+
+std::uint64_t lc3_end_port(std::uint64_t port) {
+  if (port < kPortCount) end_port(ports, static_cast<std::uint32_t>(port));
+  return 0;
+}
+
+std::uint64_t lc3_finish_port(std::uint64_t port) {
+  return port < kPortCount && finish_port(ports, static_cast<std::uint32_t>(port)) ? 1 : 0;
+}
+
+void lc3_use_doorbell(void (*ring)(std::uint8_t bell)) { ports.ring_doorbell = ring; }

@@ -29,4 +29,11 @@ std::uint64_t lc3_drain(std::uint64_t bytes, std::uint64_t capacity);
 std::uint64_t lc3_counters();
 std::uint64_t lc3_instrument(std::uint64_t mode);
 std::uint64_t lc3_watch(std::uint64_t address, std::uint64_t count, std::uint64_t flags);
+std::uint64_t lc3_connect(std::uint64_t port, std::uint64_t kind, std::uint64_t own, std::uint64_t peer,
+                          std::uint64_t capacity, std::uint64_t options);
+std::uint64_t lc3_end_port(std::uint64_t port);
+std::uint64_t lc3_finish_port(std::uint64_t port);
 }
+
+/// No vmcall: how the program rings doorbells. Without it, none is rung.
+void lc3_use_doorbell(void (*ring)(std::uint8_t bell));

@@ -24,8 +24,18 @@ WARMFORK_REGISTER_VMCALL(lc3_drain);
 WARMFORK_REGISTER_VMCALL(lc3_counters);
 WARMFORK_REGISTER_VMCALL(lc3_instrument);
 WARMFORK_REGISTER_VMCALL(lc3_watch);
+WARMFORK_REGISTER_VMCALL(lc3_connect);
+WARMFORK_REGISTER_VMCALL(lc3_end_port);
+WARMFORK_REGISTER_VMCALL(lc3_finish_port);
+
+namespace {
+void ring_doorbell(std::uint8_t bell) {
+  asm volatile("outb %0, %1" : : "a"(bell), "i"(WARMFORK_PORT_DOORBELL) : "memory");
+}
+}  // namespace
 
 int main() {
+  lc3_use_doorbell(ring_doorbell);
   lc3_configure(warmfork::lc3::kDefaultConfig, 0, 0);
   lc3_capture_vectors();
   warmfork::wait_for_calls();

@@ -31,15 +31,19 @@ enum class Lc3Vm::Call : std::uint8_t {
   kWriteMemory,
   kInstrument,
   kWatch,
+  kConnect,
+  kEndPort,
+  kFinishPort,
   kCount,
 };
 
 namespace {
 
-constexpr std::array<const char*, 15> kCallNames{
+constexpr std::array<const char*, 18> kCallNames{
     "lc3_state",          "lc3_configure",   "lc3_use_code",     "lc3_load",       "lc3_capture_vectors",
     "lc3_start",          "lc3_run",         "lc3_trace",        "lc3_time_runs",  "lc3_read_register",
-    "lc3_write_register", "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch"};
+    "lc3_write_register", "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch",
+    "lc3_connect",        "lc3_end_port",    "lc3_finish_port"};
 
 // The window: the State (164 KiB), libc's data, heap for the instrumentation (2.8 MiB), stack, call area.
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 20;
@@ -76,6 +80,41 @@ std::uint32_t config_flags(const Lc3Options& options) {
   return flags;
 }
 
+// The shared regions of a machine with ports, in this order.
+enum class PortPart : std::size_t { kIn, kInOwn, kOutOwn, kOut, kCount };
+constexpr std::size_t region_of(unsigned port, PortPart part) {
+  return port * static_cast<std::size_t>(PortPart::kCount) + static_cast<std::size_t>(part);
+}
+constexpr std::size_t feed_region(const PortRegions& ports) { return region_of(ports.ports, PortPart{}); }
+
+Result<std::vector<SharedRegionSpec>> shared_regions(const PortRegions& ports) {
+  if (ports.ports > kPortCount) return fail(ErrorKind::kUsage, "{} ports: an LC-3 has {}", ports.ports, kPortCount);
+  if (ports.feed_bytes != 0 && ports.ports == 0)
+    return fail(ErrorKind::kUsage, "a feed, but no port that could read it");
+  for (const std::uint64_t bytes : {ports.link_bytes, ports.feed_bytes}) {
+    if (bytes != 0 && !ring::valid_capacity(bytes)) {
+      return fail(ErrorKind::kUsage, "a ring of {} bytes: a power of two from {} up", bytes, ring::kLeastCapacity);
+    }
+  }
+  std::vector<SharedRegionSpec> specs;
+  const std::uint64_t ring = ring::spsc_producer_part_bytes(ports.link_bytes);
+  for (unsigned i = 0; i < ports.ports; ++i) {
+    specs.push_back({fmt::format("port{}.in", i), ring, SharedAccess::kReadOnly});
+    specs.push_back({fmt::format("port{}.in.own", i), ring::kPageBytes, SharedAccess::kReadWrite});
+    specs.push_back({fmt::format("port{}.out.own", i), ring, SharedAccess::kReadWrite});
+    specs.push_back({fmt::format("port{}.out", i), ring::kPageBytes, SharedAccess::kReadOnly});
+  }
+  if (ports.feed_bytes != 0) {
+    specs.push_back({"feed", ring::broadcast_part_bytes(ports.feed_bytes), SharedAccess::kReadOnly});
+    specs.push_back({"feed.own", ring::kPageBytes, SharedAccess::kReadWrite});
+  }
+  return specs;
+}
+
+// The doorbells a guest rings for port i: for whoever sends to it, and for whoever receives from it.
+constexpr std::uint8_t sender_bell(unsigned port) { return static_cast<std::uint8_t>(2 * port); }
+constexpr std::uint8_t receiver_bell(unsigned port) { return static_cast<std::uint8_t>(2 * port + 1); }
+
 }  // namespace
 
 Lc3Vm::Code::Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk,
@@ -105,6 +144,8 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                                              std::span<const std::byte> guest_elf) {
   static_assert(kCallNames.size() == static_cast<std::size_t>(Call::kCount));
   std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
+  vm->ports_ = options.ports;
+  WARMFORK_TRY_ASSIGN(std::vector<SharedRegionSpec> regions, shared_regions(options.ports));
   std::shared_ptr<jit::DiskCache> disk;
   if (!options.cache_dir.empty()) {
     if (!optimises(options.engine)) {
@@ -130,7 +171,8 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                                       {.memory_bytes = kMemoryBytes,
                                        .stack_bytes = kStackBytes,
                                        .call_area_bytes = kCallAreaBytes,
-                                       .code_bytes = options.engine == Engine::kInterpreter ? 0 : kCodeBytes}));
+                                       .code_bytes = options.engine == Engine::kInterpreter ? 0 : kCodeBytes,
+                                       .shared_regions = std::move(regions)}));
   vm->guest_ = vm->machine_.get();
   if (options.engine != Engine::kInterpreter)
     vm->code_ = std::make_shared<Code>(vm->machine_->code_region(), options.engine, std::move(disk), std::move(names));
@@ -139,7 +181,9 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
   if (booted.exit_code)
     return fail(ErrorKind::kGuestFault, "the LC-3 guest exited with code {} at boot", *booted.exit_code);
   vm->start_times_.boot_ns = lap_ns();
-  for (std::size_t i = 0; i < kCallNames.size(); ++i) {
+  const bool with_ports = options.ports.ports != 0 || options.ports.feed_bytes != 0;
+  const auto calls = with_ports ? kCallNames.size() : static_cast<std::size_t>(Call::kConnect);
+  for (std::size_t i = 0; i < calls; ++i) {
     WARMFORK_TRY_ASSIGN(vm->functions_[i], vm->machine_->find_vmcall(kCallNames[i]));
   }
   WARMFORK_TRY_ASSIGN(const std::uint64_t state, vm->call(Call::kState));
@@ -157,6 +201,7 @@ std::unique_ptr<Lc3Vm> Lc3Vm::attach(Guest& guest, std::uint64_t instruction_bud
   vm->left_ = instruction_budget;
   vm->guest_ = &guest;
   vm->functions_ = functions_;
+  vm->ports_ = ports_;
   vm->state_ = state_;
   vm->instrumentation_ = instrumentation_;
   vm->input_head_ = input_head_;
@@ -210,6 +255,87 @@ Status Lc3Vm::power_on(const Lc3Options& options) {
     WARMFORK_TRY(write_register(static_cast<RegisterId>(6), kInitialSsp));
   }
   return {};
+}
+
+Result<SharedBindings> Lc3Vm::bindings(const PortConnections& connections) const {
+  SharedBindings bindings(feed_region(ports_) + (ports_.feed_bytes != 0 ? 2 : 0));
+  for (unsigned i = 0; i < kPortCount; ++i) {
+    const PortConnections::Port& port = connections.ports[i];
+    if (port.in == nullptr && port.out == nullptr && !port.feed) continue;
+    if (i >= ports_.ports) return fail(ErrorKind::kUsage, "port {} is connected: this machine has {}", i, ports_.ports);
+    for (const Link* link : {port.in.get(), port.out.get()}) {
+      if (link != nullptr && link->capacity() != ports_.link_bytes) {
+        return fail(ErrorKind::kUsage, "port {}: a link of {} bytes, where there is room for {}", i, link->capacity(),
+                    ports_.link_bytes);
+      }
+    }
+    if (port.feed && (port.in != nullptr || connections.feed == nullptr)) {
+      return fail(ErrorKind::kUsage, "port {}: {}", i,
+                  port.in != nullptr ? "both a link and the feed" : "there is no feed");
+    }
+    if (port.in != nullptr) {
+      bindings[region_of(i, PortPart::kIn)] = port.in->producer_part();
+      bindings[region_of(i, PortPart::kInOwn)] = port.in->consumer_part();
+    }
+    if (port.out != nullptr) {
+      bindings[region_of(i, PortPart::kOutOwn)] = port.out->producer_part();
+      bindings[region_of(i, PortPart::kOut)] = port.out->consumer_part();
+    }
+  }
+  if (connections.feed == nullptr) return bindings;
+  if (connections.feed->capacity() != ports_.feed_bytes) {
+    return fail(ErrorKind::kUsage, "a feed of {} bytes, where there is room for {}", connections.feed->capacity(),
+                ports_.feed_bytes);
+  }
+  bindings[feed_region(ports_)] = connections.feed->memory();
+  bindings[feed_region(ports_) + 1] = connections.feed_cursor;
+  return bindings;
+}
+
+Status Lc3Vm::connect(const PortConnections& connections) {
+  const auto connect = [&](unsigned port, PortKind kind, std::size_t own, std::size_t peer, std::uint64_t capacity,
+                           std::uint64_t port_options) -> Status {
+    WARMFORK_TRY_ASSIGN(const Guest::SharedRegion mine, guest_->shared_region(own));
+    WARMFORK_TRY_ASSIGN(const Guest::SharedRegion other, guest_->shared_region(peer));
+    const bool cursor_is_optional = kind == PortKind::kFeed;
+    if (other.memory == nullptr || (mine.memory == nullptr && !cursor_is_optional)) {
+      return fail(ErrorKind::kUsage, "port {}: its ring is not bound to this machine's memory", port);
+    }
+    WARMFORK_TRY_ASSIGN(
+        const std::uint64_t connected,
+        call(Call::kConnect, {port, static_cast<std::uint64_t>(kind), mine.memory == nullptr ? 0 : mine.begin.value,
+                              other.begin.value, capacity, port_options}));
+    if (connected != 1) return fail(ErrorKind::kUsage, "port {}: what is bound there is no ring of its size", port);
+    return {};
+  };
+  for (unsigned i = 0; i < kPortCount; ++i) {
+    const PortConnections::Port& port = connections.ports[i];
+    if (port.in != nullptr) {
+      if (port.doorbells) WARMFORK_TRY(guest_->bind_doorbell(sender_bell(i), port.in->sender_bell()));
+      WARMFORK_TRY(connect(i, PortKind::kReceive, region_of(i, PortPart::kInOwn), region_of(i, PortPart::kIn),
+                           ports_.link_bytes, port_options(port.looks, port.doorbells, sender_bell(i))));
+    }
+    if (port.feed) {
+      WARMFORK_TRY(connect(i, PortKind::kFeed, feed_region(ports_) + 1, feed_region(ports_), ports_.feed_bytes,
+                           port_options(port.looks)));
+    }
+    if (port.out != nullptr) {
+      if (port.doorbells) WARMFORK_TRY(guest_->bind_doorbell(receiver_bell(i), port.out->receiver_bell()));
+      WARMFORK_TRY(connect(i, PortKind::kTransmit, region_of(i, PortPart::kOutOwn), region_of(i, PortPart::kOut),
+                           ports_.link_bytes, port_options(port.looks, port.doorbells, receiver_bell(i))));
+    }
+  }
+  return {};
+}
+
+Status Lc3Vm::end_port(unsigned port) {
+  WARMFORK_TRY(call(Call::kEndPort, {port}));
+  return {};
+}
+
+Result<bool> Lc3Vm::finish_port(unsigned port) {
+  WARMFORK_TRY_ASSIGN(const std::uint64_t told, call(Call::kFinishPort, {port}));
+  return told == 1;
 }
 
 Status Lc3Vm::load(const Program& program) {
@@ -543,6 +669,7 @@ const char* describe(StopReason stop) {
     case StopReason::kUnhandledInterrupt: return "interrupt without a handler";
     case StopReason::kUnhandledTrap: return "trap without a routine";
     case StopReason::kCompile: return "wants to be compiled";
+    case StopReason::kWaiting: return "waits for the other end of a port";
   }
   return "unknown";
 }
@@ -563,6 +690,7 @@ const char* stop_name(StopReason stop) {
     case StopReason::kUnhandledInterrupt: return "unhandled_interrupt";
     case StopReason::kUnhandledTrap: return "unhandled_trap";
     case StopReason::kCompile: return "compile";
+    case StopReason::kWaiting: return "waiting";
   }
   return "unknown";
 }

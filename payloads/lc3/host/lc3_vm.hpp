@@ -9,11 +9,13 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "bus/link.hpp"
 #include "lc3/asm/program.hpp"
 #include "lc3/jit/code_cache.hpp"
 #include "lc3/jit/optimiser.hpp"
 #include "machine/code_region.hpp"
 #include "machine/machine.hpp"
+#include "warmfork/lc3/ports.hpp"
 #include "warmfork/lc3/protocol.hpp"
 
 #include <array>
@@ -41,6 +43,13 @@ enum class Engine : std::uint8_t {
 inline constexpr std::array kEngineNames = {"interp", "xbyak", "orc", "auto"};
 [[nodiscard]] std::optional<Engine> engine_named(std::string_view name);
 
+/// Room in the address space of a machine and all its forks for the rings of its ports.
+struct PortRegions {
+  unsigned ports = 0;                  // ports 0 … ports - 1 can be connected; at most kPortCount
+  std::uint64_t link_bytes = 1 << 16;  // capacity of each of their links, a power of two
+  std::uint64_t feed_bytes = 0;        // capacity of the feed; 0: there can be none
+};
+
 struct Lc3Options {
   Engine engine = Engine::kAuto;
   int edition = 3;                // 2 or 3
@@ -53,7 +62,26 @@ struct Lc3Options {
   bool stop_for_output = true;             // stop when input is polled while output waits
   std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
   std::string perf_map;                    // file for the names of compiled code (jit/code_names.hpp); empty: none
+  PortRegions ports;                       // for rings to others; none by default
   bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
+};
+
+/// What the ports of one machine are connected to; each can have a ring to receive from and one to send to. All links
+/// have PortRegions::link_bytes, the feed PortRegions::feed_bytes.
+struct PortConnections {
+  struct Port {
+    std::shared_ptr<Link> in, out;
+    bool feed = false;  // receives from `feed`
+    /// How often WAIT, SEND and FLUSH look at the ring before the run stops with kWaiting: some ns each.
+    std::uint32_t looks = kDefaultLooks;
+    /// The other sides of this port's rings may sleep, or this one: doorbells are rung (RunResult.address says where it
+    /// waits). Costs a fence for each message.
+    bool doorbells = false;
+  };
+  static constexpr std::uint32_t kDefaultLooks = 1 << 16;
+  std::array<Port, kPortCount> ports;
+  std::shared_ptr<Feed> feed;
+  std::shared_ptr<SharedMemory> feed_cursor;  // a page that this machine writes; may be missing
 };
 
 /// Registers of one moment.
@@ -87,6 +115,17 @@ class Lc3Vm {
   /// puts the guest back, not the handle. The guest must outlive it. All runs together stop after
   /// `instruction_budget` instructions, exactly.
   [[nodiscard]] std::unique_ptr<Lc3Vm> attach(Guest& guest, std::uint64_t instruction_budget = ~std::uint64_t{0}) const;
+
+  /// The memory of a fork of this machine that is to have these connections: for ForkSource::make_with(). Errors
+  /// (kUsage): a port or a ring that Lc3Options::ports has no room for.
+  [[nodiscard]] Result<SharedBindings> bindings(const PortConnections& connections) const;
+  /// Connects the ports of a guest that was made with these bindings; once for each of its lives, and again after
+  /// power_on(). Errors: kUsage (its memory is not that of the connections), kGuestFault.
+  [[nodiscard]] Status connect(const PortConnections& connections);
+  /// Tells the program that nothing more will come at a port than is in its ring: whoever sent there is gone.
+  [[nodiscard]] Status end_port(unsigned port);
+  /// Tells whoever receives from this machine's port that nothing more will come. False: its ring is full.
+  [[nodiscard]] Result<bool> finish_port(unsigned port);
 
   /// Power-on again, as new: memory, registers, devices, console, counters. Loads the OS if the options say so.
   [[nodiscard]] Status power_on(const Lc3Options& options);
@@ -184,6 +223,7 @@ class Lc3Vm {
   Guest* guest_ = nullptr;
   StartTimes start_times_;
   std::array<Gva, 20> functions_{};
+  PortRegions ports_;
   std::shared_ptr<Code> code_;   // none: the machine is interpreted
   std::uint32_t patience_ = 0;   // see CodeUse
   std::uint32_t lost_seen_ = 0;  // of CodeUse::lost_count
