@@ -8,6 +8,8 @@
 #include "lc3/core/instruction.hpp"
 #include "lc3_fixture.hpp"
 
+#include <gmock/gmock.h>
+
 #include <atomic>
 #include <chrono>
 #include <random>
@@ -96,6 +98,71 @@ TEST_F(Lc3Code, IsOptimisedWhileItRuns) {
   const auto after = vm->counters();
   ASSERT_TRUE(before && after);
   EXPECT_EQ(after->instructions, before->instructions + 1000 * kRound + 3);
+}
+
+TEST_F(Lc3Code, TimedRunsSayWhatHappenedInThem) {
+  const auto vm = make_lc3({.engine = Engine::kXbyak});
+  ASSERT_NE(vm, nullptr);
+  ASSERT_TRUE(vm->load(program(kSum)));
+  // The first run stops to be compiled, goes on in the code, and is the last of its call.
+  const auto first = vm->time_runs(1000, 50);
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_TRUE(first->compiled);
+  ASSERT_EQ(first->runs.size(), 1U);
+  EXPECT_EQ(vm->counters()->instructions, 1000U);
+  const auto warm = vm->time_runs(1000, 50);
+  ASSERT_TRUE(warm) << warm.error().message;
+  EXPECT_FALSE(warm->compiled);
+  ASSERT_EQ(warm->runs.size(), 50U);
+  EXPECT_EQ(vm->counters()->instructions, 51'000U);
+  for (const lc3::TimedRun& run : warm->runs) {
+    EXPECT_GT(run.ticks, 0U);
+    EXPECT_EQ(run.attached + run.lost, 0U);
+  }
+  EXPECT_GT(first->runs[0].ticks, 10 * warm->runs[49].ticks) << "exits and a compiler, against nothing of that";
+  // It halts in the second run: that is not one of them.
+  ASSERT_TRUE(vm->load(program(".ORIG x3000\nLOOP ADD R0, R0, #1\nBRnzp LOOP\nHALT\n.END\n")));
+  ASSERT_TRUE(vm->write_memory(0x3001, std::array<std::uint16_t, 1>{0x0000}));  // never taken
+  ASSERT_TRUE(vm->write_register(lc3::kRegisterPc, 0x3000));
+  const auto halted = vm->time_runs(2, 50);
+  ASSERT_TRUE(halted) << halted.error().message;
+  EXPECT_EQ(halted->runs.size(), 1U);
+  EXPECT_FALSE(halted->compiled);
+}
+
+TEST_F(Lc3Code, KvmCountsTheExitsOfItsProcessor) {
+  const auto vm = make_lc3({.engine = Engine::kInterpreter});
+  ASSERT_NE(vm, nullptr);
+  kvm::VcpuFd& vcpu = vm->machine().vcpu();
+  const auto before = vcpu.statistic("exits");
+  ASSERT_TRUE(before) << before.error().message;
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(vm->run(1));
+  const auto after = vcpu.statistic("exits");
+  ASSERT_TRUE(after);
+  EXPECT_GE(*after, *before + 10) << "a call ends with one";
+  const auto nothing = vcpu.statistic("exit");
+  ASSERT_FALSE(nothing);
+  EXPECT_EQ(nothing.error().kind, ErrorKind::kUnsupported);
+  EXPECT_THAT(nothing.error().message, ::testing::HasSubstr("does not count exit"));
+}
+
+TEST_F(Lc3Code, TimedRunsCountWhatTheyLose) {
+  const auto vm = make_lc3({.engine = Engine::kXbyak});
+  ASSERT_NE(vm, nullptr);
+  // Changes a word of its own loop after every thousand rounds: the code is lost, made again, and at last made without
+  // that word.
+  ASSERT_TRUE(
+      vm->load(program(".ORIG x3000\nLOOP LD R1, N\nINNER ADD R1, R1, #-1\nBRp INNER\nLD R0, WORD\n"
+                       "ADD R0, R0, #1\nST R0, WORD\nWORD ADD R2, R2, #0\nBRnzp LOOP\nN .FILL #1000\n.END\n")));
+  std::uint64_t lost = 0, compiled = 0;
+  for (int call = 0; call < 20; ++call) {
+    const auto timed = vm->time_runs(100, 100);
+    ASSERT_TRUE(timed) << timed.error().message;
+    for (const lc3::TimedRun& run : timed->runs) lost += run.lost;
+    compiled += timed->compiled ? 1 : 0;
+  }
+  EXPECT_EQ(lost, 2U) << "a word is left out after two";
+  EXPECT_GE(compiled, 2U);
 }
 
 TEST_F(Lc3Code, ANewProgramIsNotTheOldOne) {

@@ -73,6 +73,14 @@ struct StartTimes {
   std::uint64_t power_on_ns = 0;   // the LC-3 set up, its OS loaded
 };
 
+/// What Lc3Vm::time_runs() measured.
+struct TimedRuns {
+  std::vector<TimedRun> runs;
+  /// The last of them stopped to be compiled and went on: to its ticks in the guest those from there to its end have
+  /// been added, exits and compiler included.
+  bool compiled = false;
+};
+
 class Lc3Vm {
  public:
   /// Boots the guest program and powers the LC-3 on. Takes about a millisecond.
@@ -103,9 +111,10 @@ class Lc3Vm {
   /// why there are fewer.
   [[nodiscard]] Result<std::vector<TraceRecord>> trace(std::uint64_t count);
 
-  /// Runs `count` times `budget` instructions and returns how many TSC ticks each run took in the guest, without the
-  /// call. Fewer: a run stopped for another reason.
-  [[nodiscard]] Result<std::vector<std::uint64_t>> time_runs(std::uint64_t budget, std::uint64_t count);
+  /// Runs `budget` instructions up to `count` times (and no more often than there is room for what is reported of
+  /// them) and returns what each took in the guest, without the call. A run that has to be compiled is the last: see
+  /// `compiled`. Empty: the first run stopped for another reason.
+  [[nodiscard]] Result<TimedRuns> time_runs(std::uint64_t budget, std::uint64_t count);
 
   /// Gives input bytes to the console; returns how many found room (the rest is the caller's to give again).
   [[nodiscard]] Result<std::size_t> feed(std::span<const std::uint8_t> bytes);
