@@ -108,7 +108,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                   kEngineNames[static_cast<std::size_t>(options.engine)]);
     }
     WARMFORK_TRY_ASSIGN(std::string compiler, jit::llvm_compiler());
-    WARMFORK_TRY_ASSIGN(disk, jit::DiskCache::open(options.cache_dir, std::move(compiler)));
+    WARMFORK_TRY_ASSIGN(disk, jit::DiskCache::open(options.cache_dir, std::move(compiler), options.cache_limit));
   }
   auto before = std::chrono::steady_clock::now();
   const auto lap_ns = [&before] {

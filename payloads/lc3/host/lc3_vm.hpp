@@ -52,7 +52,8 @@ struct Lc3Options {
   bool detect_idle = true;                 // stop a loop that provably only waits for input
   bool stop_for_output = true;             // stop when input is polled while output waits
   std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
-  bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
+  std::uint64_t cache_limit = jit::kDefaultCacheLimit;  // bytes of all files there
+  bool stop_at_empty_vectors = true;  // a trap or exception whose vector word is x0000 stops the machine
 };
 
 /// Registers of one moment.
