@@ -2,12 +2,14 @@
 // switch interpreter, and the same algorithm in C++. Results are checked against each other before anything is timed.
 #include "base/mapping.hpp"
 #include "base/tsc_clock.hpp"
+#include "bench/lc3_compilers.hpp"
+#include "bench/lc3_start.hpp"
+#include "bench/outliers.hpp"
 #include "bench/suites.hpp"
 #include "lc3/asm/assembler.hpp"
 #include "lc3/core/engine.hpp"
 #include "lc3/host/lc3_vm.hpp"
 #include "lc3/jit/host_runner.hpp"
-#include "lc3/jit/llvm_module.hpp"
 #include "lc3_bench/native_kernels.hpp"
 #include "switch_interpreter.h"
 
@@ -16,7 +18,6 @@
 #include <cmath>
 #include <map>
 #include <memory>
-#include <random>
 
 namespace warmfork::bench {
 namespace {
@@ -265,95 +266,46 @@ class GeometricMeans {
   std::map<std::string, std::pair<double, int>> of_;
 };
 
-// A program as long as people ask compilers for: straight stretches, branches and calls, as random as code is.
-std::vector<std::uint16_t> generated_program(std::uint32_t instructions) {
-  std::mt19937 random(1234);
-  std::vector<std::uint16_t> words;
-  for (std::uint32_t i = 0; i < instructions; ++i) {
-    const auto pick = random() % 16;
-    const auto registers = static_cast<std::uint16_t>((random() & 0x3f) << 6);
-    if (pick < 5) {
-      words.push_back(static_cast<std::uint16_t>(0x1000 | registers | (random() & 7)));
-    } else if (pick < 8) {
-      words.push_back(static_cast<std::uint16_t>(0x1020 | registers | (random() & 0x1f)));
-    } else if (pick < 10) {
-      words.push_back(static_cast<std::uint16_t>(0x5000 | registers | (random() & 7)));
-    } else if (pick < 12) {
-      words.push_back(static_cast<std::uint16_t>(0x6000 | registers | (random() & 0x3f)));
-    } else if (pick < 13) {
-      words.push_back(static_cast<std::uint16_t>(0x7000 | registers | (random() & 0x3f)));
-    } else {
-      words.push_back(static_cast<std::uint16_t>(0x0000 | (1 + random() % 6) << 9 | (random() % 32)));  // BR, forward
-    }
-  }
-  words.push_back(0xf025);
-  return words;
-}
-
-// Nanoseconds per LC-3 instruction, from words to code that can be executed.
-Result<Figure> compile_cost(const SuiteOptions& options, std::uint32_t instructions) {
-  const auto words = std::make_unique<std::array<std::uint16_t, lc3::kMemoryWords>>();
-  std::ranges::copy(generated_program(instructions), words->begin() + lc3::kUserBase);
+// How long 1,000 instructions take, run by run, timed in the guest, and what happened in those that took much longer.
+// Short calls, because what the host counts beside them is known per call only.
+Result<Figure> instruction_latency(const SuiteOptions& options, const GuestEngine& guest, std::string name) {
+  constexpr std::uint64_t kQuantum = 1000, kRunsPerCall = 1000;
+  lc3::Lc3Vm& vm = *guest.vm;
+  const std::uint64_t wanted = kRunsPerCall * options.samples(200, 5);
+  std::vector<TimedCall> calls;
   std::vector<double> ns;
-  double bytes = 0;
-  for (std::uint64_t i = 0; i < options.samples(200, 5); ++i) {
-    WARMFORK_TRY_ASSIGN(const lc3::jit::HostCode code, lc3::jit::HostCode::create(std::size_t{2} << 20));
-    populate_pages(code.space().host);
-    lc3::jit::CodeCache cache(code.space());
-    const std::uint64_t begin = tsc_now();
-    WARMFORK_TRY(cache.compile({.words = *words, .pc = lc3::kUserBase, .lea_sets_cc = false, .lost = {}}));
-    const double took = tsc_to_ns(tsc_now_ordered() - begin);
-    const lc3::jit::CacheCounters counters = cache.counters();
-    ns.push_back(took / static_cast<double>(counters.instructions));
-    bytes = static_cast<double>(counters.code_bytes) / static_cast<double>(counters.instructions);
-  }
-  Figure figure = from_values(
-      instructions == 1000 ? "jit/compile/xbyak" : fmt::format("jit/compile/xbyak/{}", instructions), "ns/instr", ns);
-  figure.counters["code_bytes_per_instruction"] = bytes;
-  figure.params["instructions"] = instructions;
-  return figure;
-}
-
-// The optimising compiler on the kernels: it needs loops to have anything to do. Nanoseconds per LC-3 instruction.
-Result<Figure> optimise_cost(const SuiteOptions& options) {
-  WARMFORK_TRY_ASSIGN(const lc3::jit::LlvmModule* llvm, lc3::jit::llvm_module());
-  WARMFORK_TRY_ASSIGN(const auto compile, llvm->make_compiler());
-  std::vector<double> ns;
-  for (const NativeKernel& kernel : lc3_bench::native_kernels()) {
-    WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::assemble(kernel.source, "kernel.asm"));
-    const auto words = std::make_unique<std::array<std::uint16_t, lc3::kMemoryWords>>();
-    for (const lc3::Segment& segment : program.segments) {
-      std::ranges::copy(segment.words, words->begin() + segment.origin);
-    }
-    const lc3::jit::WordSet none;
-    lc3::jit::Unit unit = lc3::jit::translate({*words, none, false}, std::array{program.entry()});
-    lc3::jit::run_passes(unit, {});
-    std::uint64_t instructions = 0;
-    for (const auto& [first, block] : unit.blocks) instructions += block.count;
-    for (std::uint64_t i = 0; i < options.samples(10, 1); ++i) {
-      const std::uint64_t begin = tsc_now();
-      WARMFORK_TRY(compile(unit));
-      ns.push_back(tsc_to_ns(tsc_now_ordered() - begin) / static_cast<double>(instructions));
-    }
-  }
-  return from_values("jit/compile/orc", "ns/instr", ns);
-}
-
-// How long 1,000 instructions take, run by run, timed in the guest.
-Result<Figure> instruction_latency(const SuiteOptions& options, const GuestEngine& guest) {
-  constexpr std::uint64_t kQuantum = 1000, kRunsPerCall = 10'000;
-  std::vector<double> ns;
-  for (std::uint64_t call = 0; call < options.samples(20, 1); ++call) {
-    WARMFORK_TRY_ASSIGN(const std::vector<std::uint64_t> ticks, guest.vm->time_runs(kQuantum, kRunsPerCall));
-    for (const std::uint64_t run : ticks) ns.push_back(tsc_to_ns(run) / kQuantum);
-    if (ticks.size() < kRunsPerCall) break;
+  while (ns.size() < wanted) {
+    WARMFORK_TRY_ASSIGN(const Interruptions before, Interruptions::now(vm.machine().vcpu(), options.cpu));
+    WARMFORK_TRY_ASSIGN(lc3::TimedRuns timed, vm.time_runs(kQuantum, std::min(kRunsPerCall, wanted - ns.size())));
+    WARMFORK_TRY_ASSIGN(const Interruptions after, Interruptions::now(vm.machine().vcpu(), options.cpu));
+    if (timed.runs.empty()) break;
+    for (const lc3::TimedRun& run : timed.runs) ns.push_back(tsc_to_ns(run.ticks) / kQuantum);
+    calls.push_back({.runs = std::move(timed.runs),
+                     .compiled = timed.compiled,
+                     .stolen_ns = after.stolen_ns - before.stolen_ns,
+                     .exits = after.exits - before.exits});
   }
   if (ns.empty()) return fail(ErrorKind::kGuestFault, "no run of {} instructions could be timed", kQuantum);
   double sum = 0;
   for (const double value : ns) sum += value;
-  Figure figure = from_values(fmt::format("lc3/instr_latency/{}", guest.name), "ns/instr", ns);
-  figure.counters["mean"] = sum / static_cast<double>(ns.size());
+  const double mean = sum / static_cast<double>(ns.size());
+  Causes causes{};
+  for (const TimedCall& call : calls) attribute(call, mean * kQuantum, tsc_ns_per_tick(), causes);
+  Figure figure = from_values(std::move(name), "ns/instr", std::move(ns));
+  figure.counters["mean"] = mean;
+  add_counters(causes, figure);
   return figure;
+}
+
+// A kernel that goes on for ever, from power-on.
+Status load_forever(const GuestEngine& guest, std::string_view name) {
+  const auto kernels = lc3_bench::native_kernels();
+  const auto kernel = std::ranges::find(kernels, name, &NativeKernel::name);
+  if (kernel == kernels.end()) return fail(ErrorKind::kInput, "no kernel {}", name);
+  WARMFORK_TRY(guest.vm->power_on({.engine = *lc3::engine_named(guest.name)}));
+  WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::assemble(kernel->source, "kernel.asm"));
+  WARMFORK_TRY(guest.vm->load(program));
+  return guest.vm->write_memory(program.find_symbol("ITERATIONS")->address, std::span(&kForever, 1));
 }
 
 }  // namespace
@@ -404,22 +356,22 @@ SuiteResult run_lc3(const SuiteOptions& options) {
   options.say("lc3: latency of an instruction");
   for (const GuestEngine& guest : guests) {
     if (guest.stats) continue;
-    WARMFORK_TRY(guest.power_on());
-    WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::assemble(lc3_bench::native_kernels()[0].source, "kernel.asm"));
-    WARMFORK_TRY(guest.vm->load(program));
-    WARMFORK_TRY(guest.vm->write_memory(program.find_symbol("ITERATIONS")->address, std::span(&kForever, 1)));
+    WARMFORK_TRY(load_forever(guest, "alu"));
     WARMFORK_TRY(guest.vm->run(1'000'000));
     guest.vm->finish_optimising();
-    WARMFORK_TRY_ASSIGN(Figure figure, instruction_latency(options, guest));
-    figures.push_back(std::move(figure));
+    const std::string name = fmt::format("lc3/instr_latency/{}", guest.name);
+    WARMFORK_TRY_ASSIGN(Figure warm, instruction_latency(options, guest, name));
+    figures.push_back(std::move(warm));
+    // Once more with everything that compilers do in it, and from the first instruction on.
+    WARMFORK_TRY(load_forever(guest, "smc"));
+    WARMFORK_TRY_ASSIGN(Figure cold, instruction_latency(options, guest, name + "/cold_smc"));
+    figures.push_back(std::move(cold));
   }
   options.say("lc3: compiling");
-  for (const std::uint32_t instructions : {10U, 100U, 1000U}) {
-    WARMFORK_TRY_ASSIGN(Figure figure, compile_cost(options, instructions));
-    figures.push_back(std::move(figure));
+  for (const auto& more : {run_lc3_compilers, run_lc3_start}) {
+    WARMFORK_TRY_ASSIGN(const std::vector<Figure> measured, more(options));
+    figures.insert(figures.end(), measured.begin(), measured.end());
   }
-  WARMFORK_TRY_ASSIGN(Figure optimise, optimise_cost(options));
-  figures.push_back(std::move(optimise));
   return figures;
 }
 

@@ -23,6 +23,9 @@ struct SuiteOptions {
   int cpu = 0;          // the measuring thread is pinned here
   int other_cpu = 0;    // for figures with two threads; equal to `cpu` if there is only one
   std::function<void(const std::string&)> progress;  // one line per figure that begins
+  // What executes run_start() (lc3_start.hpp) in a new process and prints its line: the program's file and its first
+  // arguments. Empty: there is no such program, and no figures of starts.
+  std::vector<std::string> start_command;
 
   /// A sample count scaled by the effort, at least `least`.
   [[nodiscard]] std::uint64_t samples(std::uint64_t full, std::uint64_t least = 10) const {

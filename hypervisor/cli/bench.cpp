@@ -1,6 +1,8 @@
 // warmfork bench: runs benchmark suites, prints a table, writes the result file.
 #include "base/file.hpp"
+#include "bench/lc3_start.hpp"
 #include "bench/lifecycle_report.hpp"
+#include "bench/outliers.hpp"
 #include "bench/suites.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
@@ -33,6 +35,25 @@ struct Options {
   bool all_figures = false;
 };
 
+// In a process of its own, for one sample of startup/….
+constexpr const char* kStartVerb = "bench-start";
+
+struct StartVerb {
+  std::string engine;
+  std::string cache_dir;
+  std::uint64_t begin_ns = 0;
+};
+
+int start(const StartVerb& verb) {
+  const auto kvm = open_kvm();
+  if (!kvm) return report(kvm.error());
+  const auto sample = bench::run_start(
+      *kvm, {.engine = *lc3::engine_named(verb.engine), .cache_dir = verb.cache_dir, .begin_ns = verb.begin_ns});
+  if (!sample) return report(sample.error());
+  fmt::print("{}", bench::to_line(*sample));
+  return kSuccess;
+}
+
 // The lifecycle report has shown those.
 std::vector<bench::Figure> others_than_lifecycle(std::vector<bench::Figure> figures) {
   std::erase_if(figures, [](const bench::Figure& figure) { return figure.name.starts_with("lifecycle/"); });
@@ -50,10 +71,12 @@ int run(const Options& options) {
                                           .effort = options.quick ? 0.02 : options.effort,
                                           .cpu = cpu,
                                           .other_cpu = other_cpu,
-                                          .progress = [&](const std::string& text) {
-                                            print_message("{}{}{}", terminal ? "\r\033[K" : "", text,
-                                                          terminal ? "" : "\n");
-                                          }};
+                                          .progress =
+                                              [&](const std::string& text) {
+                                                print_message("{}{}{}", terminal ? "\r\033[K" : "", text,
+                                                              terminal ? "" : "\n");
+                                              },
+                                          .start_command = {"/proc/self/exe", "--kvm", kvm_device(), kStartVerb}};
   std::vector<bench::Figure> figures;
   for (const std::string& name : options.suites) {
     auto result = kSuites.at(name)(suite_options);
@@ -71,6 +94,7 @@ int run(const Options& options) {
   fmt::print("{} · {} · kernel {} · KVM backend {} · pinned to CPU {}\n\n{}{}{}", context.date, context.cpu,
              context.kernel, context.kvm_backend, cpu, lifecycle, lifecycle.empty() ? "" : "\n",
              bench::to_table(lifecycle.empty() || options.all_figures ? figures : others_than_lifecycle(figures)));
+  if (const std::string outliers = bench::outlier_table(figures); !outliers.empty()) fmt::print("\n{}", outliers);
   if (!options.plot.empty()) {
     const auto drawn = bench::plot_lifecycle(figures, options.plot);
     if (!drawn && drawn.error().kind != ErrorKind::kUnsupported) return report(drawn.error());
@@ -111,6 +135,13 @@ void add_bench(CLI::App& app, Outcome& outcome) {
     if (options->suites.empty()) options->suites = names;
     outcome.code = run(*options);
   });
+
+  auto start_verb = std::make_shared<StartVerb>();
+  CLI::App* hidden = app.add_subcommand(kStartVerb, "One sample of startup/…: for bench itself")->group("");
+  hidden->add_option("--engine", start_verb->engine)->required()->check(CLI::IsMember(lc3::kEngineNames));
+  hidden->add_option("--cache", start_verb->cache_dir);
+  hidden->add_option("--begin", start_verb->begin_ns)->required();
+  hidden->callback([start_verb, &outcome] { outcome.code = start(*start_verb); });
 }
 
 }  // namespace warmfork::cli

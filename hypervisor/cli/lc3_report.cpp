@@ -260,7 +260,8 @@ nlohmann::ordered_json code_json(const lc3::jit::CacheCounters& code, lc3::Engin
           {"disk_misses", code.disk_misses},
           {"disk_refused", code.disk_refused},
           {"disk_written", code.disk_written},
-          {"disk_failures", code.disk_failures}};
+          {"disk_failures", code.disk_failures},
+          {"disk_trimmed", code.disk_trimmed}};
 }
 
 JsonText json_text(std::string_view bytes) {

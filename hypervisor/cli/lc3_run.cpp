@@ -121,6 +121,12 @@ void add_lc3_run_options(CLI::App& verb, Lc3RunOptions& options, const std::stri
                   "Keep code optimised by LLVM in this directory, and use what earlier runs left there (orc, auto).\n"
                   "It is made if need be, and must be writable by you only")
       ->type_name("DIR");
+  verb.add_option(
+          "--cache-limit", options.cache_limit,
+          "Bytes that the files in the directory of --cache may have together (64M, 1G; default: 256M): what was\n"
+          "not used for longest is removed when a run writes more")
+      ->type_name("SIZE")
+      ->needs("--cache");
   verb.add_flag("--no-os", options.no_os, "Do not load the OS below x3000: the program brings its own");
   verb.add_option("--start", options.start, "Mode at the start")
       ->check(CLI::IsMember({"user", "supervisor"}))
@@ -151,6 +157,9 @@ Result<Lc3RunPlan> make_plan(const Lc3RunOptions& options) {
   plan.machine.edition = options.edition;
   plan.machine.engine = *lc3::engine_named(options.engine);
   plan.machine.cache_dir = options.cache_dir;
+  if (!options.cache_limit.empty()) {
+    WARMFORK_TRY_ASSIGN(plan.machine.cache_limit, parse_size(options.cache_limit));
+  }
   plan.machine.strict_privilege = options.privilege == "strict";
   plan.machine.traps = options.traps == "os" ? lc3::TrapMode::kOs : lc3::TrapMode::kNative;
   plan.machine.load_os = !options.no_os;
@@ -265,6 +274,13 @@ Result<Ending> conclude(lc3::Lc3Vm& vm, const ConsoleRun& run, const Lc3RunPlan&
   }
   judge(outcome, places, word, plan, signals, sink);
   return outcome;
+}
+
+void print_ending(const Ending& ending, const Lc3RunOptions& options, const Lc3RunPlan& plan, std::string_view extra) {
+  if (!ending.message.empty()) print_message("{} {}\n{}", error_prefix(), ending.message, extra);
+  if (plan.machine.randomise && !options.seed) {
+    print_message("  memory and registers were random: --seed {} gives the same again\n", *plan.machine.randomise);
+  }
 }
 
 void warn_of_cache(lc3::Lc3Vm& vm, const Lc3RunPlan& plan) {

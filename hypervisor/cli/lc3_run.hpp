@@ -8,6 +8,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace warmfork::cli {
@@ -20,6 +21,7 @@ struct Lc3RunOptions {
   std::string privilege = "relaxed";
   std::string engine = "auto";
   std::string cache_dir;
+  std::string cache_limit;
   std::string traps = "native";
   std::string start = "user";
   bool no_os = false;
@@ -70,6 +72,11 @@ struct Ending {
 [[nodiscard]] Result<Ending> conclude(lc3::Lc3Vm& vm, const ConsoleRun& run, const Lc3RunPlan& plan,
                                       const Lc3Places& places, const SignalWatch& signals, const OutputSink& sink,
                                       bool with_registers);
+
+/// Says on standard error what the ending has to say to people, and how to have the same memory and registers again if
+/// they were random. `extra` comes between the two.
+void print_ending(const Ending& ending, const Lc3RunOptions& options, const Lc3RunPlan& plan,
+                  std::string_view extra = {});
 
 /// Says on standard error what went wrong in the directory of --cache, and waits for what is still written there.
 void warn_of_cache(lc3::Lc3Vm& vm, const Lc3RunPlan& plan);

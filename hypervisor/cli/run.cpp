@@ -109,10 +109,7 @@ Result<int> run_checked(const Options& options) {
   if (!outcome.message.empty() && !options.json) {
     // On a terminal the message starts on a line of its own; what goes to standard output stays as it is.
     if (sink.is_terminal() && sink.in_line() && ::isatty(STDERR_FILENO) == 1) print_message("\n");
-    print_message("{} {}\n{}", error_prefix(), outcome.message, registers_text(outcome.registers));
-    if (plan.machine.randomise && !options.seed) {
-      print_message("  memory and registers were random: --seed {} gives the same again\n", *plan.machine.randomise);
-    }
+    print_ending(outcome, options, plan, registers_text(outcome.registers));
   }
   return outcome.code;
 }
@@ -141,7 +138,7 @@ void add_run(CLI::App& app, Outcome& outcome) {
       "statistics where there are any; ns (construct, boot, power_on, load, run); instructions_per_second; code:\n"
       "engine, versions and instructions compiled, code_bytes made of them, compile_ns, optimised (versions of LLVM's\n"
       "code), optimise_ns, failures, and of --cache disk_hits, disk_misses, disk_refused (files that are wrong),\n"
-      "disk_written, disk_failures (to write).\n\n"
+      "disk_written, disk_failures (to write), disk_trimmed (files removed because of --cache-limit).\n\n"
       "Exit codes: 0 halted · 2 wrong usage · 3 bad file · 4 no KVM, out of memory · 5 ended by an exception or by a\n"
       "trap or interrupt without a routine (by the OS, too) · 6 budget used up · 7 timeout · 8 waits for input, and\n"
       "there is no more · 130 Ctrl-C (128 + signal) · 141 standard output closed.");

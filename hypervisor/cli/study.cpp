@@ -216,10 +216,7 @@ Result<int> run_checked(const Options& options) {
     print_json(ending, result, options, by, plan, places);
   } else {
     print_text(result, options, by, places);
-    if (!ending.message.empty()) print_message("{} {}\n", error_prefix(), ending.message);
-    if (plan.machine.randomise && !options.seed) {
-      print_message("  memory and registers were random: --seed {} gives the same again\n", *plan.machine.randomise);
-    }
+    print_ending(ending, options, plan);
   }
   return ending.code;
 }

@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <cstddef>
 #include <cstring>
 
 namespace warmfork::kvm {
@@ -346,6 +348,35 @@ Result<VcpuFd> VmFd::create_vcpu(unsigned id) const {
   if (!fd) return fail_errno("KVM_CREATE_VCPU ({})", id);
   WARMFORK_TRY_ASSIGN(Mapping mapping, Mapping::shared(fd.get(), run_size_));
   return VcpuFd(std::move(fd), std::move(mapping));
+}
+
+Result<std::uint64_t> VcpuFd::statistic(std::string_view name) const {
+  const UniqueFd stats(::ioctl(fd_.get(), KVM_GET_STATS_FD, nullptr));
+  const auto read_at = [&](std::uint64_t offset, void* out, std::size_t size) {
+    return ::pread(stats.get(), out, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
+  };
+  kvm_stats_header header{};
+  if (!stats || !read_at(0, &header, sizeof header))
+    return fail(ErrorKind::kUnsupported, "KVM_GET_STATS_FD: this KVM does not say what it counts");
+  // The name follows the 16 bytes before it; sizeof(kvm_stats_desc) says more in C++, where an array cannot have none.
+  constexpr std::size_t kBeforeName = offsetof(kvm_stats_desc, bucket_size) + sizeof(kvm_stats_desc::bucket_size);
+  static_assert(kBeforeName == 16);
+  const std::size_t size = kBeforeName + header.name_size;
+  std::vector<char> descriptors(size * header.num_desc);
+  if (!read_at(header.desc_offset, descriptors.data(), descriptors.size()))
+    return fail_errno("KVM_GET_STATS_FD: {} descriptors of {} bytes", header.num_desc, size);
+  for (std::uint32_t i = 0; i < header.num_desc; ++i) {
+    const char* at = descriptors.data() + i * size;
+    const char* text = at + kBeforeName;
+    if (std::string_view(text, ::strnlen(text, header.name_size)) != name) continue;
+    std::uint32_t offset = 0;
+    std::memcpy(&offset, at + offsetof(kvm_stats_desc, offset), sizeof offset);
+    std::uint64_t value = 0;
+    if (!read_at(std::uint64_t{header.data_offset} + offset, &value, sizeof value))
+      return fail_errno("KVM_GET_STATS_FD: the value of {}", name);
+    return value;
+  }
+  return fail(ErrorKind::kUnsupported, "KVM_GET_STATS_FD: this KVM does not count {}", name);
 }
 
 Result<DirtyRing> VcpuFd::map_dirty_ring(std::size_t entries) const {

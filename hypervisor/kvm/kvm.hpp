@@ -19,6 +19,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace warmfork::kvm {
@@ -69,6 +70,9 @@ class VcpuFd {
   /// Loads what xsave() returned, or an area in that layout whose XSTATE_BV has no component outside the vCPU's CPUID.
   [[nodiscard]] Status set_xsave(std::span<const std::byte> area);
   [[nodiscard]] Result<kvm_debugregs> debugregs() const;
+  /// A counter of this vCPU by its name in KVM ("irq_exits"; api.rst, "KVM_GET_STATS_FD"). Errors (kUnsupported): this
+  /// KVM does not count that.
+  [[nodiscard]] Result<std::uint64_t> statistic(std::string_view name) const;
   /// This vCPU's dirty ring of `entries` entries; its VM must have rings of that size.
   [[nodiscard]] Result<DirtyRing> map_dirty_ring(std::size_t entries) const;
   [[nodiscard]] Status set_debugregs(const kvm_debugregs& registers);

@@ -51,6 +51,35 @@ TEST_F(BenchTest, WritesEveryFigureWithItsDistributionAndFloor) {
       EXPECT_TRUE(figures.contains(std::string("lc3/") + kernel + "/" + engine)) << kernel << " " << engine;
     }
   }
+  for (const char* size : {"10", "100", "1000"}) {
+    for (const char* engine : {"xbyak", "orc"}) {
+      const json& memory = figures[std::string("jit/memory/") + engine + "/" + size];
+      ASSERT_TRUE(memory.is_object()) << engine << " " << size;
+      const json& counters = memory.at("counters");
+      const double code = counters.at("code_bytes_per_instruction"),
+                   tables = counters.at("table_bytes_per_instruction");
+      EXPECT_GT(code, 2) << "an LC-3 instruction is two bytes";
+      EXPECT_GT(tables, 0);
+      EXPECT_NEAR(memory.at("p50"), code + tables + counters.value("host_bytes_per_instruction", 0.0), 0.01);
+    }
+    EXPECT_TRUE(figures.contains(std::string("jit/compile/orc/") + size)) << size;
+  }
+  for (const std::string engine : {"interp", "xbyak", "orc", "auto"}) {
+    for (const std::string cache : {"cold", "cached"}) {
+      const bool caches = engine == "orc" || engine == "auto";
+      EXPECT_EQ(figures.contains("startup/to_90_percent/" + engine + "/" + cache), cache == "cold" || caches);
+    }
+    for (const std::string kind : {"", "/cold_smc"}) {
+      const json& counters = figures["lc3/instr_latency/" + engine + kind].at("counters");
+      double sum = 0;
+      for (const char* cause : {"compile", "invalidation", "entry", "stolen", "exit", "unattributed"}) {
+        sum += counters.at(cause).get<double>();
+        EXPECT_EQ(counters.at(cause) > 0, counters.at(std::string(cause) + "_worst_ns") > 0) << engine << " " << cause;
+      }
+      EXPECT_EQ(sum, counters.at("outliers")) << engine << kind;
+    }
+  }
+  EXPECT_THAT(ended.out, HasSubstr("runs longer than 3 x mean"));
   for (const auto& [name, figure] : figures) {
     if (!figure.at("floor").is_null()) EXPECT_TRUE(figures.contains(figure.at("floor"))) << name;
   }

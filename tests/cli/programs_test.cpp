@@ -1,6 +1,7 @@
 // Every program of payloads/lc3/programs, in every way that its manifest lists, by `warmfork run`.
 #include "lc3_programs/manifest.hpp"
 #include "process.hpp"
+#include "program_arguments.hpp"
 
 namespace warmfork::test {
 namespace {
@@ -13,21 +14,8 @@ TEST_F(ProgramsTest, DisplayWhatIsExpected) {
   ASSERT_GT(cases->size(), 50U);
   for (const lc3_programs::Case& one : *cases) {
     SCOPED_TRACE(one.name);
-    Arguments arguments{"run",
-                        "--edition",
-                        std::to_string(one.edition),
-                        "--traps",
-                        one.native_traps ? "native" : "os",
-                        "--privilege",
-                        one.strict_privilege ? "strict" : "relaxed",
-                        "--start",
-                        one.supervisor_start ? "supervisor" : "user",
-                        "--budget",
-                        std::to_string(one.instruction_limit),
-                        "--input",
-                        file("input", one.input)};
-    if (!one.load_os) arguments.emplace_back("--no-os");
-    arguments.insert(arguments.end(), one.files.begin(), one.files.end());
+    Arguments arguments = program_arguments(one, file("input", one.input));
+    arguments.insert(arguments.begin(), "run");
     const Ended ended = run_cli(arguments);
     EXPECT_EQ(ended.out, one.expected);
     // The OS's own last words mean that it had to end the program.

@@ -423,6 +423,23 @@ TEST_F(RunTest, TheSecondRunFindsTheOptimisedCodeOfTheFirst) {
   }
 }
 
+TEST_F(RunTest, ACacheStaysWithinItsLimit) {
+  const std::string source = file("endless.asm", kEndless), cache = path("cache");
+  const auto run = [&](const std::string& limit) {
+    return parse(run_cli(
+        {"run", source, "--engine", "orc", "--cache", cache, "--cache-limit", limit, "--budget", "3G", "--json"}));
+  };
+  const json none = run("0");
+  EXPECT_GT(none["code"]["disk_written"], 0);
+  EXPECT_EQ(none["code"]["disk_trimmed"], none["code"]["disk_written"]);
+  EXPECT_TRUE(std::filesystem::is_empty(cache));
+  const json some = run("1M");
+  EXPECT_EQ(some["code"]["disk_trimmed"], 0);
+  EXPECT_FALSE(std::filesystem::is_empty(cache));
+  EXPECT_EQ(run_cli({"run", source, "--cache-limit", "1M"}).code, 2) << "of no directory";
+  EXPECT_EQ(run_cli({"run", source, "--cache", cache, "--cache-limit", "much"}).code, 2);
+}
+
 TEST_F(RunTest, ADamagedCacheIsAWarningAndAnUnsafeOneAnError) {
   const std::string source = file("endless.asm", kEndless), cache = path("cache");
   const Arguments arguments{"run", source, "--engine", "orc", "--cache", cache, "--budget", "3G", "--json"};

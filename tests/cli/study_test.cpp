@@ -2,11 +2,13 @@
 // say.
 #include "lc3_programs/manifest.hpp"
 #include "process.hpp"
+#include "program_arguments.hpp"
 
 #include <gmock/gmock.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -231,21 +233,8 @@ TEST_F(CliStudyTest, EveryProgramRunsAsItDoesWithoutAStudy) {
   ASSERT_TRUE(cases) << cases.error().message;
   for (const lc3_programs::Case& one : *cases) {
     SCOPED_TRACE(one.name);
-    Arguments arguments{"--json",
-                        "--edition",
-                        std::to_string(one.edition),
-                        "--traps",
-                        one.native_traps ? "native" : "os",
-                        "--privilege",
-                        one.strict_privilege ? "strict" : "relaxed",
-                        "--start",
-                        one.supervisor_start ? "supervisor" : "user",
-                        "--budget",
-                        std::to_string(one.instruction_limit),
-                        "--input",
-                        file("input", one.input)};
-    if (!one.load_os) arguments.emplace_back("--no-os");
-    arguments.insert(arguments.end(), one.files.begin(), one.files.end());
+    Arguments arguments = program_arguments(one, file("input", one.input));
+    arguments.insert(arguments.begin(), "--json");
     Arguments run_arguments = arguments, study_arguments = arguments;
     run_arguments.insert(run_arguments.begin(), {"run", "--stats"});
     study_arguments.insert(study_arguments.begin(), {"--show", "--repeats", "1"});
@@ -261,6 +250,18 @@ TEST_F(CliStudyTest, EveryProgramRunsAsItDoesWithoutAStudy) {
     EXPECT_EQ(branches["conditional_taken"].get<std::uint64_t>() + branches["unconditional"].get<std::uint64_t>(),
               run["statistics"]["branches"]["taken"].get<std::uint64_t>());
   }
+}
+
+TEST_F(CliStudyTest, ACacheIsFilledAndUsed) {
+  const std::string source = file("endless.asm", kEndless), cache = path("cache");
+  const Arguments arguments{source, "--engine", "orc", "--cache", cache, "--budget", "2M"};
+  EXPECT_THAT(study(arguments).err, Not(HasSubstr("--cache")));
+  ASSERT_TRUE(std::filesystem::is_directory(cache));
+  EXPECT_FALSE(std::filesystem::is_empty(cache)) << "written";
+  for (const auto& entry : std::filesystem::directory_iterator(cache)) std::filesystem::resize_file(entry, 100);
+  EXPECT_THAT(study(arguments).err, HasSubstr("warning: --cache: " + cache)) << "read";
+  EXPECT_THAT(study({source, "--engine", "xbyak", "--cache", cache}).err, HasSubstr("makes no code to keep there"));
+  EXPECT_EQ(study({source, "--cache-limit", "1M"}).code, 2) << "of no directory";
 }
 
 }  // namespace

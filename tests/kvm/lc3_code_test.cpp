@@ -1,15 +1,16 @@
 // Compiled LC-3 code in guests: the same machine as the interpreter's, shared by forks, never believed for a fork that
 // has changed what it was made from.
-#include "fork/fork.hpp"
 #include "fork/pool.hpp"
-#include "fork/snapshot.hpp"
 #include "fork/snapshot_file.hpp"
-#include "lc3/asm/assembler.hpp"
 #include "lc3/core/instruction.hpp"
 #include "lc3_fixture.hpp"
 
+#include <gmock/gmock.h>
+
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
 #include <random>
 #include <string>
 #include <thread>
@@ -21,14 +22,7 @@ using lc3::Engine;
 using lc3::Lc3Vm;
 using lc3::StopReason;
 
-class Lc3Code : public Lc3Test {
- protected:
-  static lc3::Program program(const char* source) {
-    auto assembled = lc3::assemble(source, "test.asm");
-    EXPECT_TRUE(assembled) << assembled.error().message;
-    return assembled ? std::move(*assembled) : lc3::Program{};
-  }
-};
+class Lc3Code : public Lc3Test {};
 
 // Sums 1 … N into R0, N in memory, for ever.
 constexpr const char* kSum = R"(
@@ -96,6 +90,71 @@ TEST_F(Lc3Code, IsOptimisedWhileItRuns) {
   const auto after = vm->counters();
   ASSERT_TRUE(before && after);
   EXPECT_EQ(after->instructions, before->instructions + 1000 * kRound + 3);
+}
+
+TEST_F(Lc3Code, TimedRunsSayWhatHappenedInThem) {
+  const auto vm = make_lc3({.engine = Engine::kXbyak});
+  ASSERT_NE(vm, nullptr);
+  ASSERT_TRUE(vm->load(program(kSum)));
+  // The first run stops to be compiled, goes on in the code, and is the last of its call.
+  const auto first = vm->time_runs(1000, 50);
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_TRUE(first->compiled);
+  ASSERT_EQ(first->runs.size(), 1U);
+  EXPECT_EQ(vm->counters()->instructions, 1000U);
+  const auto warm = vm->time_runs(1000, 50);
+  ASSERT_TRUE(warm) << warm.error().message;
+  EXPECT_FALSE(warm->compiled);
+  ASSERT_EQ(warm->runs.size(), 50U);
+  EXPECT_EQ(vm->counters()->instructions, 51'000U);
+  for (const lc3::TimedRun& run : warm->runs) {
+    EXPECT_GT(run.ticks, 0U);
+    EXPECT_EQ(run.attached + run.lost, 0U);
+  }
+  EXPECT_GT(first->runs[0].ticks, 10 * warm->runs[49].ticks) << "exits and a compiler, against nothing of that";
+  // It halts in the second run: that is not one of them.
+  ASSERT_TRUE(vm->load(program(".ORIG x3000\nLOOP ADD R0, R0, #1\nBRnzp LOOP\nHALT\n.END\n")));
+  ASSERT_TRUE(vm->write_memory(0x3001, std::array<std::uint16_t, 1>{0x0000}));  // never taken
+  ASSERT_TRUE(vm->write_register(lc3::kRegisterPc, 0x3000));
+  const auto halted = vm->time_runs(2, 50);
+  ASSERT_TRUE(halted) << halted.error().message;
+  EXPECT_EQ(halted->runs.size(), 1U);
+  EXPECT_FALSE(halted->compiled);
+}
+
+TEST_F(Lc3Code, KvmCountsTheExitsOfItsProcessor) {
+  const auto vm = make_lc3({.engine = Engine::kInterpreter});
+  ASSERT_NE(vm, nullptr);
+  kvm::VcpuFd& vcpu = vm->machine().vcpu();
+  const auto before = vcpu.statistic("exits");
+  ASSERT_TRUE(before) << before.error().message;
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(vm->run(1));
+  const auto after = vcpu.statistic("exits");
+  ASSERT_TRUE(after);
+  EXPECT_GE(*after, *before + 10) << "a call ends with one";
+  const auto nothing = vcpu.statistic("exit");
+  ASSERT_FALSE(nothing);
+  EXPECT_EQ(nothing.error().kind, ErrorKind::kUnsupported);
+  EXPECT_THAT(nothing.error().message, ::testing::HasSubstr("does not count exit"));
+}
+
+TEST_F(Lc3Code, TimedRunsCountWhatTheyLose) {
+  const auto vm = make_lc3({.engine = Engine::kXbyak});
+  ASSERT_NE(vm, nullptr);
+  // Changes a word of its own loop after every thousand rounds: the code is lost, made again, and at last made without
+  // that word.
+  ASSERT_TRUE(
+      vm->load(program(".ORIG x3000\nLOOP LD R1, N\nINNER ADD R1, R1, #-1\nBRp INNER\nLD R0, WORD\n"
+                       "ADD R0, R0, #1\nST R0, WORD\nWORD ADD R2, R2, #0\nBRnzp LOOP\nN .FILL #1000\n.END\n")));
+  std::uint64_t lost = 0, compiled = 0;
+  for (int call = 0; call < 20; ++call) {
+    const auto timed = vm->time_runs(100, 100);
+    ASSERT_TRUE(timed) << timed.error().message;
+    for (const lc3::TimedRun& run : timed->runs) lost += run.lost;
+    compiled += timed->compiled ? 1 : 0;
+  }
+  EXPECT_EQ(lost, 2U) << "a word is left out after two";
+  EXPECT_GE(compiled, 2U);
 }
 
 TEST_F(Lc3Code, ANewProgramIsNotTheOldOne) {
@@ -228,32 +287,16 @@ TEST_P(Lc3CodeEngines, RandomProgramsAreTheInterpreters) {
 INSTANTIATE_TEST_SUITE_P(Engines, Lc3CodeEngines, ::testing::Values(Engine::kXbyak, Engine::kOrc),
                          [](const auto& info) { return info.param == Engine::kOrc ? "Orc" : "Xbyak"; });
 
-class Lc3CodeForks : public Lc3Code, public ::testing::WithParamInterface<ForkKind> {
+class Lc3CodeForks : public Lc3ForkTest {
  protected:
   void SetUp() override {
-    Lc3Code::SetUp();
+    Lc3ForkTest::SetUp();
     if (IsSkipped()) return;
     master_ = make_lc3({.engine = Engine::kXbyak});
     ASSERT_NE(master_, nullptr);
     ASSERT_TRUE(master_->load(program(kSum)));
     ASSERT_TRUE(master_->run(10 * kRound));
-    auto snapshot = Snapshot::take(system(), master_->machine());
-    ASSERT_TRUE(snapshot) << snapshot.error().message;
-    snapshot_ = *snapshot;
-    auto source = make_fork_source(system(), snapshot_, {.kind = GetParam()}, 4);
-    ASSERT_TRUE(source) << source.error().message;
-    source_ = std::move(*source);
-    auto cpu = source_->make_cpu();
-    ASSERT_TRUE(cpu);
-    cpu_ = *cpu;
-  }
-  std::unique_ptr<Fork> fork() {
-    auto made = source_->make();
-    EXPECT_TRUE(made) << made.error().message;
-    return made ? std::move(*made) : nullptr;
-  }
-  void bind(Fork& fork) {
-    if (cpu_ != nullptr) EXPECT_TRUE(fork.bind(*cpu_));
+    take_snapshot();
   }
   static void expect_result(Lc3Vm& vm, std::uint64_t rounds, std::uint16_t result) {
     const auto ran = vm.run(rounds * kRound);
@@ -263,11 +306,6 @@ class Lc3CodeForks : public Lc3Code, public ::testing::WithParamInterface<ForkKi
     ASSERT_TRUE(words);
     ASSERT_EQ(words->front(), result);
   }
-
-  std::unique_ptr<Lc3Vm> master_;
-  std::shared_ptr<const Snapshot> snapshot_;
-  std::unique_ptr<ForkSource> source_;
-  GuestCpu* cpu_ = nullptr;
 };
 
 TEST_P(Lc3CodeForks, AForkRunsWhatItsMasterCompiled) {
@@ -305,6 +343,54 @@ TEST_P(Lc3CodeForks, AForkThatChangesItsCodeIsAlone) {
   }
 }
 
+// What LLVM makes of a fork's program is kept, and the next master's forks find it.
+class Lc3CachedForks : public Lc3ForkTest {
+ protected:
+  void SetUp() override {
+    Lc3ForkTest::SetUp();
+    std::string name = ::testing::TempDir() + "warmfork-forks-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    directory_ = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  /// A fork of a new master runs first of all of its family. Returns what has been compiled for it.
+  lc3::jit::CacheCounters run_fork() {
+    source_.reset();
+    master_ = make_lc3({.engine = Engine::kOrc, .cache_dir = directory_});
+    EXPECT_NE(master_, nullptr);
+    if (master_ == nullptr) return {};
+    EXPECT_TRUE(master_->load(program(kSum)));
+    take_snapshot();
+    const auto one = fork();
+    if (one == nullptr) return {};
+    bind(*one);
+    const auto vm = master_->attach(*one);
+    for (int slice = 0; slice < 2; ++slice) {
+      const auto ran = vm->run(1000 * kRound);
+      EXPECT_TRUE(ran) << ran.error().message;
+      vm->finish_optimising();
+    }
+    EXPECT_EQ(vm->read_memory(kResult, 1)->front(), kSumOf1000);
+    EXPECT_EQ(vm->cache_complaint(), "");
+    return vm->code_counters();
+  }
+  std::string directory_;
+};
+
+TEST_P(Lc3CachedForks, FindWhatForksOfAnotherMasterHaveLeft) {
+  const lc3::jit::CacheCounters first = run_fork();
+  EXPECT_EQ(first.disk_hits, 0U);
+  EXPECT_GT(first.disk_written, 0U);
+  EXPECT_EQ(first.failures, 0U);
+  const lc3::jit::CacheCounters second = run_fork();
+  // Of the last unit at least: one that another follows at once may not have been optimised.
+  EXPECT_GT(second.disk_hits, 0U);
+  EXPECT_EQ(second.disk_misses, second.versions - second.disk_hits);
+  EXPECT_EQ(second.disk_refused + second.failures, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Lc3CachedForks, ::testing::ValuesIn(kForkKinds),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
 INSTANTIATE_TEST_SUITE_P(Kinds, Lc3CodeForks, ::testing::ValuesIn(kForkKinds),
                          [](const auto& info) { return std::string(name_of(info.param)); });
 

@@ -1,7 +1,4 @@
 // A warm LC-3, its program loaded, forked for each input: what a grader or a service does with it.
-#include "fork/fork.hpp"
-#include "fork/snapshot.hpp"
-#include "lc3/asm/assembler.hpp"
 #include "lc3_fixture.hpp"
 
 #include <string>
@@ -26,38 +23,19 @@ COUNT   .FILL #0
         .END
 )";
 
-class Lc3Fork : public Lc3Test, public ::testing::WithParamInterface<ForkKind> {
+class Lc3Fork : public Lc3ForkTest {
  protected:
   void SetUp() override {
-    Lc3Test::SetUp();
+    Lc3ForkTest::SetUp();
     if (IsSkipped()) return;
     master_ = make_lc3();
     ASSERT_NE(master_, nullptr);
-    const auto program = lc3::assemble(kSuccessor, "successor.asm");
-    ASSERT_TRUE(program) << program.error().message;
-    ASSERT_TRUE(master_->load(*program));
+    ASSERT_TRUE(master_->load(program(kSuccessor)));
     // Warm: it waits in GETC for its first character.
     const auto waiting = master_->run(1'000'000);
     ASSERT_TRUE(waiting) << waiting.error().message;
     ASSERT_EQ(waiting->stop, StopReason::kInputNeeded);
-    auto snapshot = Snapshot::take(system(), master_->machine());
-    ASSERT_TRUE(snapshot) << snapshot.error().message;
-    auto source = make_fork_source(system(), *snapshot, {.kind = GetParam()}, 4);
-    ASSERT_TRUE(source) << source.error().message;
-    source_ = std::move(*source);
-    auto cpu = source_->make_cpu();
-    ASSERT_TRUE(cpu);
-    cpu_ = *cpu;
-  }
-  std::unique_ptr<Fork> fork() {
-    auto made = source_->make();
-    EXPECT_TRUE(made) << made.error().message;
-    if (!made) return nullptr;
-    bind(**made);
-    return std::move(*made);
-  }
-  void bind(Fork& fork) {
-    if (cpu_ != nullptr) EXPECT_TRUE(fork.bind(*cpu_));
+    take_snapshot();
   }
   static std::string answer(Lc3Vm& lc3, const std::string& input) {
     const auto fed = lc3.feed({reinterpret_cast<const std::uint8_t*>(input.data()), input.size()});
@@ -69,10 +47,6 @@ class Lc3Fork : public Lc3Test, public ::testing::WithParamInterface<ForkKind> {
     EXPECT_TRUE(lc3.drain(output));
     return output;
   }
-
-  std::unique_ptr<Lc3Vm> master_;
-  std::unique_ptr<ForkSource> source_;
-  GuestCpu* cpu_ = nullptr;
 };
 
 TEST_P(Lc3Fork, EachForkAnswersItsOwnInput) {
@@ -98,6 +72,7 @@ TEST_P(Lc3Fork, EachForkAnswersItsOwnInput) {
 TEST_P(Lc3Fork, TheInstructionBudgetIsExact) {
   const auto one = fork();
   ASSERT_TRUE(one);
+  bind(*one);
   const auto lc3 = master_->attach(*one, 10);
   const std::string input(100, 'a');
   ASSERT_TRUE(lc3->feed({reinterpret_cast<const std::uint8_t*>(input.data()), input.size()}));

@@ -8,6 +8,7 @@
 #include "lc3/jit/passes.hpp"
 #include "lc3/jit/xbyak_compiler.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace warmfork::lc3::jit {
@@ -419,6 +421,107 @@ TEST_F(DiskCacheTest, FinishDoesNotBeginWithAnything) {
   family.optimiser.drain();
   EXPECT_EQ(family.compiled, 0);
   EXPECT_EQ(family.cache.counters().disk_written, 0U);
+}
+
+// A file of the cache's names, so many bytes long and last used so many seconds ago.
+class DiskCacheLimit : public DiskCacheTest {
+ protected:
+  std::string make(char digit, std::size_t bytes, int age, const std::string& suffix = ".code") const {
+    const std::string name = directory_ + "/" + std::string(64, digit) + suffix;
+    std::ofstream(name) << std::string(bytes, 'x');
+    const timespec then{::time(nullptr) - age, 0};
+    const timespec times[2] = {then, then};
+    EXPECT_EQ(::utimensat(AT_FDCWD, name.c_str(), times, 0), 0);
+    return name;
+  }
+  [[nodiscard]] std::shared_ptr<DiskCache> open_with(std::uint64_t limit) const {
+    auto opened = DiskCache::open(directory_, std::string(kCompiler), limit);
+    EXPECT_TRUE(opened) << opened.error().message;
+    return *opened;
+  }
+  static bool exists(const std::string& name) {
+    return std::filesystem::symlink_status(name).type() != std::filesystem::file_type::not_found;
+  }
+};
+
+TEST_F(DiskCacheLimit, WhatWasNotUsedForLongestGoesFirst) {
+  const std::string oldest = make('a', 3000, 300), newest = make('b', 3000, 100), older = make('c', 3000, 200);
+  const auto cache = open_with(8000);
+  cache->keep(unit_, words(), code_);  // to 7000: one of 3000 is not enough
+  EXPECT_EQ(cache->counters().trimmed, 1U);
+  EXPECT_FALSE(exists(oldest));
+  EXPECT_TRUE(exists(older) && exists(newest) && exists(path()));
+  EXPECT_EQ(cache->complaint(), "");
+  // Within the limit nothing is removed.
+  cache->keep(unit_, words(), code_);
+  EXPECT_EQ(cache->counters().trimmed, 1U);
+  // This process knows what it has written: that much later it looks again.
+  const std::size_t own = std::filesystem::file_size(path());
+  for (std::size_t written = 0; written <= 3000; written += own) cache->keep(unit_, words(), code_);
+  EXPECT_TRUE(exists(older)) << "written over and over, it takes its place once";
+}
+
+TEST_F(DiskCacheLimit, AHitIsAUse) {
+  open()->keep(unit_, words(), code_);
+  const timespec then[2] = {{1000, 0}, {1000, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, path().c_str(), then, 0), 0);
+  const std::string other = make('a', 3000, 300);
+  ASSERT_TRUE(open()->find(unit_, words()));
+  const Unit another = unit(0x3002);
+  const auto cache = open_with(3000);
+  cache->keep(another, words(), code_);
+  EXPECT_FALSE(exists(other));
+  EXPECT_TRUE(exists(path())) << "it was the oldest before it was found";
+}
+
+TEST_F(DiskCacheLimit, OnlyItsOwnRegularFilesAreTouched) {
+  const std::string victim = make('9', 5000, 10'000, ".elsewhere");
+  std::vector<std::string> stay = {victim, make('a', 5000, 10'000, ".cod"), make('A', 5000, 10'000),
+                                   make('b', 5000, 10'000, ".code.txt"), directory_ + "/notes"};
+  std::ofstream(stay.back()) << std::string(5000, 'x');
+  const std::string link = directory_ + "/" + std::string(64, 'c') + ".code";
+  std::filesystem::create_symlink(victim, link);
+  const std::string folder = directory_ + "/" + std::string(64, 'd') + ".code";
+  std::filesystem::create_directory(folder);
+  stay.insert(stay.end(), {link, folder});
+  const std::string abandoned = make('e', 10, 10'000, ".code.0123456789abcdef");
+  const std::string written_now = make('f', 10, 0, ".code.0123456789abcdef");
+  const auto cache = open_with(0);
+  cache->keep(unit_, words(), code_);
+  for (const std::string& name : stay) EXPECT_TRUE(exists(name)) << name;
+  EXPECT_FALSE(exists(path())) << "a limit of nothing";
+  EXPECT_FALSE(exists(abandoned));
+  EXPECT_TRUE(exists(written_now)) << "another process is at it";
+  EXPECT_EQ(cache->counters().trimmed, 2U);
+  EXPECT_EQ(cache->counters().failures, 0U);
+}
+
+// Two caches are two processes here: each has its own descriptors, and its own idea of what is there.
+TEST_F(DiskCacheLimit, TwoAtOnceStayWithinTheLimitAndLoseNothingElse) {
+  const std::size_t bytes = file().size();
+  const std::string notes = make('a', 5000, 10'000, ".txt");
+  const auto work = [&](std::uint16_t seed) {
+    const auto cache = open_with(10 * bytes);
+    std::vector<std::uint16_t> own = words_;
+    for (std::uint16_t i = 0; i < 100; ++i) {
+      own[0x3002] = static_cast<std::uint16_t>(0x1260 | (i & 0x1f));
+      own[0x3000] = static_cast<std::uint16_t>(0x1020 | (i / 32) | seed);
+      const std::span<const std::uint16_t, kMemoryWords> view(own);
+      cache->keep(unit_, view, code_);
+      EXPECT_EQ(cache->counters().refused, 0U);
+      if (const auto found = cache->find(unit_, view)) EXPECT_EQ(found->bytes, code_.bytes);
+    }
+    EXPECT_EQ(cache->counters().failures, 0U) << cache->complaint();
+    EXPECT_EQ(cache->counters().written, 100U);
+  };
+  std::thread other([&] { work(8); });
+  work(16);
+  other.join();
+  std::uint64_t total = 0;
+  for (const std::string& name : files()) total += name == notes ? 0 : std::filesystem::file_size(name);
+  EXPECT_LE(total, 20 * bytes) << "each looks when it has written as much as there was room for";
+  EXPECT_GE(total, bytes);
+  EXPECT_TRUE(exists(notes));
 }
 
 }  // namespace

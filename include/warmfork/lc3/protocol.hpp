@@ -19,9 +19,10 @@
 //   lc3_start               pc                           0; user mode, priority 0, condition code Z, PC
 //   lc3_run                 budget, version, patience    StopReason; details in State::result. Nonzero: a newer code
 //                                                        version and patience, as of lc3_use_code
-//   lc3_time_runs           budget, count, ticks         number of runs of `budget` instructions made, at most count;
-//                                                        what each took in TSC ticks (u64) is in `ticks`. Fewer: a
-//                                                        run stopped for another reason than its budget
+//   lc3_time_runs           budget, count, runs          number of runs of `budget` instructions made, at most count;
+//                                                        what each took is in `runs` (TimedRun). Fewer: one more run
+//                                                        stopped for another reason than its budget (State::result),
+//                                                        and what it took until then is there too
 //   lc3_step                -                            StopReason after at most one instruction; as lc3_run(1)
 //   lc3_trace               count, records               number of TraceRecords written, one per executed instruction;
 //                                                        fewer than count: State::result says why
@@ -63,6 +64,13 @@ enum RegisterId : std::uint32_t {
   kRegisterUsp,  // saved USP: the user's stack pointer while in supervisor mode
   kRegisterMcr,
   kRegisterIdCount,
+};
+
+/// One run as the guest saw it.
+struct TimedRun {
+  std::uint64_t ticks;     // of the TSC
+  std::uint32_t attached;  // 1: it ended with other compiled code attached than it began with
+  std::uint32_t lost;      // how often it lost code because it changed a word that code was made from
 };
 
 enum class InstrumentMode : std::uint32_t { kOff = 0, kWatch = 1, kCollect = 2 };

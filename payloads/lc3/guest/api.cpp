@@ -77,12 +77,17 @@ std::uint64_t lc3_run(std::uint64_t budget, std::uint64_t version, std::uint64_t
   return static_cast<std::uint64_t>(run(machine, budget, instrumentation).stop);
 }
 
-std::uint64_t lc3_time_runs(std::uint64_t budget, std::uint64_t count, std::uint64_t ticks) {
-  auto* out = pointer<std::uint64_t>(ticks);
+std::uint64_t lc3_time_runs(std::uint64_t budget, std::uint64_t count, std::uint64_t runs) {
+  auto* out = pointer<TimedRun>(runs);
   for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t code = machine.code;
+    const std::uint32_t lost = machine.code_use.lost_count;
     const std::uint64_t begin = __builtin_ia32_rdtsc();
-    if (run(machine, budget, instrumentation).stop != StopReason::kBudget) return i;
-    out[i] = __builtin_ia32_rdtsc() - begin;
+    const StopReason stop = run(machine, budget, instrumentation).stop;
+    out[i].ticks = __builtin_ia32_rdtsc() - begin;
+    out[i].attached = machine.code != 0 && machine.code != code ? 1 : 0;
+    out[i].lost = machine.code_use.lost_count - lost;
+    if (stop != StopReason::kBudget) return i;
   }
   return count;
 }

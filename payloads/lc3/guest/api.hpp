@@ -16,7 +16,7 @@ std::uint64_t lc3_load(std::uint64_t words, std::uint64_t origin, std::uint64_t 
 std::uint64_t lc3_capture_vectors();
 std::uint64_t lc3_start(std::uint64_t pc);
 std::uint64_t lc3_run(std::uint64_t budget, std::uint64_t version, std::uint64_t patience);
-std::uint64_t lc3_time_runs(std::uint64_t budget, std::uint64_t count, std::uint64_t ticks);
+std::uint64_t lc3_time_runs(std::uint64_t budget, std::uint64_t count, std::uint64_t runs);
 std::uint64_t lc3_step();
 std::uint64_t lc3_trace(std::uint64_t count, std::uint64_t records);
 std::uint64_t lc3_read_register(std::uint64_t id);

@@ -1,5 +1,6 @@
 #include "lc3/host/lc3_vm.hpp"
 
+#include "base/tsc_clock.hpp"
 #include "lc3/core/machine.hpp"
 #include "lc3/jit/counts.hpp"
 #include "lc3/jit/llvm_module.hpp"
@@ -153,7 +154,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                   kEngineNames[static_cast<std::size_t>(options.engine)]);
     }
     WARMFORK_TRY_ASSIGN(std::string compiler, jit::llvm_compiler());
-    WARMFORK_TRY_ASSIGN(disk, jit::DiskCache::open(options.cache_dir, std::move(compiler)));
+    WARMFORK_TRY_ASSIGN(disk, jit::DiskCache::open(options.cache_dir, std::move(compiler), options.cache_limit));
   }
   std::shared_ptr<jit::CodeNames> names;
   if (!options.perf_map.empty()) {
@@ -478,14 +479,29 @@ Result<std::vector<TraceRecord>> Lc3Vm::trace(std::uint64_t count) {
   return records;
 }
 
-Result<std::vector<std::uint64_t>> Lc3Vm::time_runs(std::uint64_t budget, std::uint64_t count) {
-  const std::uint64_t wanted = std::min(count, kCallAreaBytes / sizeof(std::uint64_t));
+Result<TimedRuns> Lc3Vm::time_runs(std::uint64_t budget, std::uint64_t count) {
+  const std::uint64_t wanted = std::min(count, kCallAreaBytes / sizeof(TimedRun));
   const Gva buffer = guest_->memory().call_area().begin;
   WARMFORK_TRY_ASSIGN(const std::uint64_t done, call(Call::kTimeRuns, {budget, wanted, buffer.value}));
+  const std::uint64_t returned = tsc_now();
   if (done > wanted) return broken_protocol(fmt::format("{} runs timed, asked for {}", done, wanted));
-  std::vector<std::uint64_t> ticks(done);
-  WARMFORK_TRY(guest_->memory().read(buffer, std::as_writable_bytes(std::span(ticks))));
-  return ticks;
+  TimedRuns timed;
+  if (done < wanted) {
+    WARMFORK_TRY_ASSIGN(const auto stopped, guest_->memory().read_value<RunResult>(state_ + offsetof(State, result)));
+    timed.compiled = stopped.stop == StopReason::kCompile;
+  }
+  std::uint64_t compiling = 0;
+  if (timed.compiled) {
+    running_budget_ = budget;
+    running_executed_ = 0;
+    WARMFORK_TRY_ASSIGN(const RunResult rest, finish_run(static_cast<std::uint64_t>(StopReason::kCompile), {}, 0));
+    compiling = tsc_now_ordered() - returned;
+    timed.compiled = rest.stop == StopReason::kBudget;
+  }
+  timed.runs.resize(done + (timed.compiled ? 1 : 0));
+  WARMFORK_TRY(guest_->memory().read(buffer, std::as_writable_bytes(std::span(timed.runs))));
+  if (timed.compiled) timed.runs.back().ticks += compiling;
+  return timed;
 }
 
 Result<std::size_t> Lc3Vm::feed(std::span<const std::uint8_t> bytes) {

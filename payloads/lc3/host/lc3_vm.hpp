@@ -61,6 +61,7 @@ struct Lc3Options {
   bool detect_idle = true;                 // stop a loop that provably only waits for input
   bool stop_for_output = true;             // stop when input is polled while output waits
   std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
+  std::uint64_t cache_limit = jit::kDefaultCacheLimit;  // bytes of all files there
   std::string perf_map;                    // file for the names of compiled code (jit/code_names.hpp); empty: none
   PortRegions ports;                       // for rings to others; none by default
   bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
@@ -100,6 +101,14 @@ struct StartTimes {
   std::uint64_t construct_ns = 0;  // the KVM machine, its memory, the program in it
   std::uint64_t boot_ns = 0;       // until it waits for vmcalls
   std::uint64_t power_on_ns = 0;   // the LC-3 set up, its OS loaded
+};
+
+/// What Lc3Vm::time_runs() measured.
+struct TimedRuns {
+  std::vector<TimedRun> runs;
+  /// The last of them stopped to be compiled and went on: to its ticks in the guest those from there to its end have
+  /// been added, exits and compiler included.
+  bool compiled = false;
 };
 
 class Lc3Vm {
@@ -143,9 +152,10 @@ class Lc3Vm {
   /// why there are fewer.
   [[nodiscard]] Result<std::vector<TraceRecord>> trace(std::uint64_t count);
 
-  /// Runs `count` times `budget` instructions and returns how many TSC ticks each run took in the guest, without the
-  /// call. Fewer: a run stopped for another reason.
-  [[nodiscard]] Result<std::vector<std::uint64_t>> time_runs(std::uint64_t budget, std::uint64_t count);
+  /// Runs `budget` instructions up to `count` times (and no more often than there is room for what is reported of
+  /// them) and returns what each took in the guest, without the call. A run that has to be compiled is the last: see
+  /// `compiled`. Empty: the first run stopped for another reason.
+  [[nodiscard]] Result<TimedRuns> time_runs(std::uint64_t budget, std::uint64_t count);
 
   /// Gives input bytes to the console; returns how many found room (the rest is the caller's to give again).
   [[nodiscard]] Result<std::size_t> feed(std::span<const std::uint8_t> bytes);

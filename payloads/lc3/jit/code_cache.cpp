@@ -173,6 +173,7 @@ CacheCounters CodeCache::counters() const {
     counters.disk_refused = disk.refused;
     counters.disk_written = disk.written;
     counters.disk_failures = disk.failures;
+    counters.disk_trimmed = disk.trimmed;
   }
   return counters;
 }

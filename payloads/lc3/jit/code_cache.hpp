@@ -74,6 +74,7 @@ struct CacheCounters {
   std::uint64_t disk_refused = 0;
   std::uint64_t disk_written = 0;
   std::uint64_t disk_failures = 0;
+  std::uint64_t disk_trimmed = 0;
 };
 
 class CodeCache {

@@ -3,12 +3,14 @@
 #include "base/entropy.hpp"
 #include "base/file.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <new>
@@ -51,6 +53,25 @@ Status check_owner(const struct stat& status) {
   }
   return {};
 }
+
+/// What DiskCache::write() makes: KEY.code, or before that KEY.code and a number.
+enum class FileName : std::uint8_t { kOther, kCode, kTemporary };
+FileName name_kind(std::string_view name) {
+  constexpr std::string_view kSuffix = ".code", kDigits = "0123456789abcdef";
+  constexpr std::size_t kKey = 2 * sizeof(CodeKey), kRandom = 16;
+  const auto digits = [&](std::string_view text) { return text.find_first_not_of(kDigits) == std::string_view::npos; };
+  if (name.size() < kKey + kSuffix.size() || !digits(name.substr(0, kKey))) return FileName::kOther;
+  name.remove_prefix(kKey);
+  if (!name.starts_with(kSuffix)) return FileName::kOther;
+  name.remove_prefix(kSuffix.size());
+  if (name.empty()) return FileName::kCode;
+  if (name.size() == 1 + kRandom && name.front() == '.' && digits(name.substr(1))) return FileName::kTemporary;
+  return FileName::kOther;
+}
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { ::closedir(directory); }
+};
 
 /// Numbers one after the other: two different lists never give the same bytes, as each says how long it is.
 class Hashed {
@@ -186,7 +207,8 @@ Result<MachineCode> decode_code(std::span<const std::byte> file, const CodeKey& 
   return code;
 }
 
-Result<std::shared_ptr<DiskCache>> DiskCache::open(const std::string& directory, std::string compiler) {
+Result<std::shared_ptr<DiskCache>> DiskCache::open(const std::string& directory, std::string compiler,
+                                                   std::uint64_t limit) {
   // Only this directory: a parent that is missing is more likely a mistyped name.
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST && errno != EROFS) {
     const int error = errno;
@@ -199,7 +221,7 @@ Result<std::shared_ptr<DiskCache>> DiskCache::open(const std::string& directory,
     return Failure(Error{ErrorKind::kUsage, fmt::format("{}: {}", directory, std::strerror(error)), error});
   }
   if (auto own = check_owner(status); !own) return with_context(std::move(own).error(), directory);
-  return std::shared_ptr<DiskCache>(new DiskCache(directory, std::move(fd), std::move(compiler)));
+  return std::shared_ptr<DiskCache>(new DiskCache(directory, std::move(fd), std::move(compiler), limit));
 }
 
 Result<std::optional<std::vector<std::byte>>> DiskCache::read(const std::string& name) const {
@@ -243,6 +265,68 @@ Status DiskCache::write(const std::string& name, std::span<const std::byte> byte
   return filled;
 }
 
+Result<std::uint64_t> DiskCache::trim(std::uint64_t limit, std::uint64_t target, std::uint64_t& removed) const {
+  // A descriptor of its own: reading a directory moves its offset. The DIR closes it.
+  const int fd = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return fail_errno("opening the directory");
+  const std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(fd));
+  if (directory == nullptr) {
+    auto failed = fail_errno("reading the directory");
+    ::close(fd);
+    return failed;
+  }
+  struct Entry {
+    std::string name;
+    timespec used;
+    std::uint64_t bytes;
+  };
+  constexpr time_t kAbandoned = 3600;  // seconds; nobody takes that long from a file's creation to its name
+  std::vector<Entry> entries;
+  std::uint64_t total = 0;
+  const time_t now = ::time(nullptr);
+  const auto remove = [&](const Entry& entry) {
+    // Another process may have been faster, or have written the file anew: then it is missed once more, and that is
+    // all.
+    if (::unlinkat(fd_.get(), entry.name.c_str(), 0) != 0 && errno != ENOENT) return;
+    total -= entry.bytes;
+    ++removed;
+  };
+  while (const dirent* found = ::readdir(directory.get())) {
+    const FileName kind = name_kind(found->d_name);
+    struct stat status{};
+    if (kind == FileName::kOther || ::fstatat(fd_.get(), found->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    if (!S_ISREG(status.st_mode)) continue;
+    const Entry entry{found->d_name, status.st_mtim, static_cast<std::uint64_t>(status.st_size)};
+    total += entry.bytes;
+    if (kind == FileName::kCode) {
+      entries.push_back(entry);
+    } else if (now - entry.used.tv_sec > kAbandoned) {
+      remove(entry);  // by a process that ended before it could
+    }
+  }
+  if (total <= limit) return total;
+  std::ranges::sort(entries, [](const Entry& one, const Entry& other) {
+    return std::pair(one.used.tv_sec, one.used.tv_nsec) < std::pair(other.used.tv_sec, other.used.tv_nsec);
+  });
+  for (const Entry& entry : entries) {
+    if (total <= target) break;
+    remove(entry);
+  }
+  return total;
+}
+
+void DiskCache::make_room(std::uint64_t bytes) {
+  const std::lock_guard trimming(trimming_);
+  // What other processes write meanwhile is seen when this one looks the next time; they look themselves.
+  if (used_ && (*used_ += bytes) <= limit_) return;
+  std::uint64_t removed = 0;
+  const auto left = trim(limit_, limit_ - limit_ / 8, removed);
+  if (!left) return complain("", left.error(), &DiskCounters::failures);
+  used_ = *left;
+  const std::lock_guard lock(mutex_);
+  counters_.trimmed += removed;
+}
+
 void DiskCache::complain(const std::string& name, const Error& error, std::uint64_t DiskCounters::* counter) {
   const std::lock_guard lock(mutex_);
   ++(counters_.*counter);
@@ -263,6 +347,9 @@ std::optional<MachineCode> DiskCache::find(const Unit& unit, std::span<const std
     complain(name, code.error(), &DiskCounters::refused);
     return std::nullopt;
   }
+  // Its time is that of its last use: what is removed first is what was not used for longest. It is only a better
+  // guess.
+  static_cast<void>(::utimensat(fd_.get(), name.c_str(), nullptr, AT_SYMLINK_NOFOLLOW));
   const std::lock_guard lock(mutex_);
   ++counters_.hits;
   return *std::move(code);
@@ -271,13 +358,18 @@ std::optional<MachineCode> DiskCache::find(const Unit& unit, std::span<const std
 void DiskCache::keep(const Unit& unit, std::span<const std::uint16_t, kMemoryWords> words, const MachineCode& code) {
   const CodeKey key = key_of(unit, words, compiler_);
   const std::string name = to_text(key) + ".code";
+  std::uint64_t bytes = 0;
   const auto put = [&]() -> Status {
     WARMFORK_TRY_ASSIGN(const auto file, encode_code(code, key));
+    bytes = file.size();
     return write(name, file);
   };
   if (const auto written = put(); !written) return complain(name, written.error(), &DiskCounters::failures);
-  const std::lock_guard lock(mutex_);
-  ++counters_.written;
+  {
+    const std::lock_guard lock(mutex_);
+    ++counters_.written;
+  }
+  make_room(bytes);
 }
 
 DiskCounters DiskCache::counters() const {

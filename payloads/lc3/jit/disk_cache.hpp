@@ -64,13 +64,20 @@ struct DiskCounters {
   std::uint64_t refused = 0;   // files that were there, but wrong
   std::uint64_t written = 0;   // files
   std::uint64_t failures = 0;  // to write one
+  std::uint64_t trimmed = 0;   // files removed because of the limit
 };
+
+/// Of all files of compiled code in a directory, in bytes.
+inline constexpr std::uint64_t kDefaultCacheLimit = std::uint64_t{256} << 20;
 
 class DiskCache {
  public:
-  /// Makes the directory, for its owner only, unless it is there. Errors: kUsage (no directory; somebody else's, or
-  /// writable by others), kHost.
-  [[nodiscard]] static Result<std::shared_ptr<DiskCache>> open(const std::string& directory, std::string compiler);
+  /// Makes the directory, for its owner only, unless it is there. When what this process keeps makes its files larger
+  /// than `limit` bytes together, those that were not used for longest are removed, down to seven eighths of it. Files
+  /// of other names, and what is no regular file, are neither counted nor touched. Errors: kUsage (no directory;
+  /// somebody else's, or writable by others), kHost.
+  [[nodiscard]] static Result<std::shared_ptr<DiskCache>> open(const std::string& directory, std::string compiler,
+                                                               std::uint64_t limit = kDefaultCacheLimit);
 
   /// The code of an earlier run for this unit, which was made of `words`.
   [[nodiscard]] std::optional<MachineCode> find(const Unit& unit, std::span<const std::uint16_t, kMemoryWords> words);
@@ -82,15 +89,22 @@ class DiskCache {
   [[nodiscard]] std::string complaint() const;
 
  private:
-  DiskCache(std::string directory, UniqueFd fd, std::string compiler)
-      : directory_(std::move(directory)), fd_(std::move(fd)), compiler_(std::move(compiler)) {}
+  DiskCache(std::string directory, UniqueFd fd, std::string compiler, std::uint64_t limit)
+      : directory_(std::move(directory)), fd_(std::move(fd)), compiler_(std::move(compiler)), limit_(limit) {}
   [[nodiscard]] Result<std::optional<std::vector<std::byte>>> read(const std::string& name) const;
   [[nodiscard]] Status write(const std::string& name, std::span<const std::byte> bytes) const;
+  /// Counts `bytes` as written; removes what is too much.
+  void make_room(std::uint64_t bytes);
+  /// Removes files until no more than `target` bytes are left. Returns how many bytes those are.
+  [[nodiscard]] Result<std::uint64_t> trim(std::uint64_t limit, std::uint64_t target, std::uint64_t& removed) const;
   void complain(const std::string& name, const Error& error, std::uint64_t DiskCounters::* counter);
 
   const std::string directory_;
   const UniqueFd fd_;  // the directory stays the one that was checked, whatever becomes of its name
   const std::string compiler_;
+  const std::uint64_t limit_;
+  std::mutex trimming_;                // one at a time in this process
+  std::optional<std::uint64_t> used_;  // bytes, as far as this process knows; it has not looked yet if empty
   mutable std::mutex mutex_;
   DiskCounters counters_;
   std::string complaint_;
