@@ -64,7 +64,7 @@ struct Feed {
 
 /// What the replaying thread leaves behind.
 struct Replayed {
-  std::optional<feed::ReplayCounters> counters;
+  feed::ReplayCounters counters;
   feed::Disturbances disturbances;
 };
 
@@ -170,7 +170,7 @@ Result<Replayed> replay_into(Sink& sink, const Feed& feed, const Plan& plan, con
     if (pinned) {
       feed::TscTicks clock;
       const feed::Disturbances before = feed::disturbances_now();
-      result.counters = feed::replay(feed.tape, feed.schedule, sink, clock, plan.limits, control);
+      feed::replay(feed.tape, feed.schedule, sink, clock, plan.limits, control, result.counters);
       result.disturbances = feed::disturbances_now() - before;
     }
     const std::uint64_t one = 1;
@@ -207,7 +207,7 @@ Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(const Replayed replayed, replay_into(*readers, feed, plan, *signals));
   feed::Certificate certificate = feed::make_certificate({.tape = feed.tape,
                                                           .schedule = feed.schedule,
-                                                          .counters = *replayed.counters,
+                                                          .counters = replayed.counters,
                                                           .readers = readers->finish(),
                                                           .ns_per_tick = tsc_ns_per_tick(),
                                                           .max_late_ns = plan.max_late_ns});

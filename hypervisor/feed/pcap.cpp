@@ -2,6 +2,7 @@
 
 #include "base/printable.hpp"
 
+#include <dlfcn.h>
 #include <pcap/pcap.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <array>
 #include <cstring>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace warmfork::feed {
@@ -18,11 +20,64 @@ constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 // Seconds since 1970 that a capture can mean: what pcap's 32 bits hold, and some more for pcapng's 64.
 constexpr std::int64_t kMostSeconds = std::int64_t{1} << 33;
 
+// libpcap brings a dozen libraries for capturing along, and linked to it every start of every verb takes 6 ms longer.
+// So it is loaded with the first capture file.
+struct Libpcap {
+  decltype(&::pcap_close) close = nullptr;
+  decltype(&::pcap_datalink) datalink = nullptr;
+  decltype(&::pcap_datalink_val_to_name) datalink_val_to_name = nullptr;
+  decltype(&::pcap_dump) dump = nullptr;
+  decltype(&::pcap_dump_close) dump_close = nullptr;
+  decltype(&::pcap_dump_file) dump_file = nullptr;
+  decltype(&::pcap_dump_flush) dump_flush = nullptr;
+  decltype(&::pcap_dump_fopen) dump_fopen = nullptr;
+  decltype(&::pcap_fopen_offline_with_tstamp_precision) fopen_offline = nullptr;
+  decltype(&::pcap_geterr) geterr = nullptr;
+  decltype(&::pcap_next_ex) next_ex = nullptr;
+  decltype(&::pcap_open_dead_with_tstamp_precision) open_dead = nullptr;
+};
+
+constexpr const char* kLibrary = "libpcap.so.0.8";
+
+Result<Libpcap> load_library() {
+  // Never closed: what it has registered at exit stays.
+  void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    return fail(ErrorKind::kHost, "capture files need libpcap (Debian: libpcap0.8): {}", ::dlerror());
+  }
+  Libpcap pcap;
+  const char* missing = nullptr;
+  const auto find = [&](auto& function, const char* name) {
+    // SAFETY: the library's function of that name has the type that its header says.
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(library, name));
+    if (function == nullptr && missing == nullptr) missing = name;
+  };
+  find(pcap.close, "pcap_close");
+  find(pcap.datalink, "pcap_datalink");
+  find(pcap.datalink_val_to_name, "pcap_datalink_val_to_name");
+  find(pcap.dump, "pcap_dump");
+  find(pcap.dump_close, "pcap_dump_close");
+  find(pcap.dump_file, "pcap_dump_file");
+  find(pcap.dump_flush, "pcap_dump_flush");
+  find(pcap.dump_fopen, "pcap_dump_fopen");
+  find(pcap.fopen_offline, "pcap_fopen_offline_with_tstamp_precision");
+  find(pcap.geterr, "pcap_geterr");
+  find(pcap.next_ex, "pcap_next_ex");
+  find(pcap.open_dead, "pcap_open_dead_with_tstamp_precision");
+  if (missing != nullptr) return fail(ErrorKind::kHost, "{} has no function {}", kLibrary, missing);
+  return pcap;
+}
+
+const Result<Libpcap>& libpcap() {
+  static const Result<Libpcap> library = load_library();
+  return library;
+}
+
 struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 struct CloseCapture {
-  void operator()(pcap_t* capture) const { ::pcap_close(capture); }
+  void operator()(pcap_t* capture) const { (*libpcap()).close(capture); }
 };
 
 Status check_packet(const pcap_pkthdr& header, const PcapLimits& limits) {
@@ -61,13 +116,15 @@ Result<Recording> read_pcap(const std::string& path, const PcapLimits& limits) {
 
 Result<Recording> read_pcap(std::FILE* stream, std::uint64_t size, const std::string& name, const PcapLimits& limits) {
   std::unique_ptr<std::FILE, CloseFile> file(stream);
+  if (!libpcap()) return Failure(libpcap().error());
+  const Libpcap& pcap = *libpcap();
   std::array<char, PCAP_ERRBUF_SIZE> reason{};
   const std::unique_ptr<pcap_t, CloseCapture> capture(
-      ::pcap_fopen_offline_with_tstamp_precision(file.get(), PCAP_TSTAMP_PRECISION_NANO, reason.data()));
+      pcap.fopen_offline(file.get(), PCAP_TSTAMP_PRECISION_NANO, reason.data()));
   if (!capture) return fail(ErrorKind::kInput, "{}: {}", name, printable(reason.data()));
   [[maybe_unused]] const std::FILE* const owned_by_capture = file.release();
-  if (const int link = ::pcap_datalink(capture.get()); link != DLT_EN10MB) {
-    const char* const link_name = ::pcap_datalink_val_to_name(link);
+  if (const int link = pcap.datalink(capture.get()); link != DLT_EN10MB) {
+    const char* const link_name = pcap.datalink_val_to_name(link);
     return fail(ErrorKind::kInput, "{}: a capture of link type {} ({}), only Ethernet ({}) is supported", name, link,
                 link_name == nullptr ? "unknown" : link_name, DLT_EN10MB);
   }
@@ -79,11 +136,11 @@ Result<Recording> read_pcap(std::FILE* stream, std::uint64_t size, const std::st
   for (;;) {
     pcap_pkthdr* header = nullptr;
     const u_char* bytes = nullptr;
-    const int got = ::pcap_next_ex(capture.get(), &header, &bytes);
+    const int got = pcap.next_ex(capture.get(), &header, &bytes);
     if (got == PCAP_ERROR_BREAK) break;  // the end
     const std::string place = fmt::format("{}: packet {}", name, builder.packets() + 1);
     if (got != 1) {
-      std::string why = printable(::pcap_geterr(capture.get()));
+      std::string why = printable(pcap.geterr(capture.get()));
       // libpcap tells the two only by its words.
       if (!why.starts_with("truncated") || builder.packets() == 0) return fail(ErrorKind::kInput, "{}: {}", place, why);
       recording.truncated = fmt::format("{}: {}", place, why);
@@ -115,7 +172,7 @@ struct PcapWriter::Impl {
   Impl& operator=(const Impl&) = delete;
   ~Impl() {
     if (dumper == nullptr) return;
-    ::pcap_dump_close(dumper);
+    (*libpcap()).dump_close(dumper);
     struct stat status{};
     if (::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
   }
@@ -127,21 +184,24 @@ PcapWriter& PcapWriter::operator=(PcapWriter&&) noexcept = default;
 PcapWriter::~PcapWriter() = default;
 
 Result<PcapWriter> PcapWriter::create(const std::string& path) {
+  if (!libpcap()) return Failure(libpcap().error());
+  const Libpcap& pcap = *libpcap();
   auto impl = std::make_unique<Impl>();
   impl->path = path;
-  impl->format.reset(::pcap_open_dead_with_tstamp_precision(DLT_EN10MB, kMaxFrameBytes, PCAP_TSTAMP_PRECISION_NANO));
+  impl->format.reset(pcap.open_dead(DLT_EN10MB, kMaxFrameBytes, PCAP_TSTAMP_PRECISION_NANO));
   if (!impl->format) return fail(ErrorKind::kHost, "{}: out of memory", path);
   std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "wbe"));
   if (!file) return fail_errno("{}", path);
-  impl->dumper = ::pcap_dump_fopen(impl->format.get(), file.get());
+  impl->dumper = pcap.dump_fopen(impl->format.get(), file.get());
   if (impl->dumper == nullptr) {
-    return fail(ErrorKind::kHost, "{}: {}", path, ::pcap_geterr(impl->format.get()));
+    return fail(ErrorKind::kHost, "{}: {}", path, pcap.geterr(impl->format.get()));
   }
   [[maybe_unused]] const std::FILE* const owned_by_dumper = file.release();
   return PcapWriter(std::move(impl));
 }
 
 Status PcapWriter::write(std::uint64_t time_ns, std::span<const std::byte> frame, std::uint32_t wire_bytes) {
+  const Libpcap& pcap = *libpcap();  // create() has succeeded
   const std::uint64_t seconds = time_ns / kNsPerSecond;
   if (frame.empty() || frame.size() > kMaxFrameBytes || wire_bytes < frame.size()) {
     return fail(ErrorKind::kUsage, "{}: a frame of {} bytes, {} on the wire; 1 to {} can be written", impl_->path,
@@ -157,17 +217,18 @@ Status PcapWriter::write(std::uint64_t time_ns, std::span<const std::byte> frame
   header.caplen = static_cast<bpf_u_int32>(frame.size());
   header.len = wire_bytes;
   // SAFETY: libpcap's way to hand a dumper over, and bytes viewed as bytes.
-  ::pcap_dump(reinterpret_cast<u_char*>(impl_->dumper), &header, reinterpret_cast<const u_char*>(frame.data()));
-  if (std::ferror(::pcap_dump_file(impl_->dumper)) != 0) return fail_errno("{}", impl_->path);
+  pcap.dump(reinterpret_cast<u_char*>(impl_->dumper), &header, reinterpret_cast<const u_char*>(frame.data()));
+  if (std::ferror(pcap.dump_file(impl_->dumper)) != 0) return fail_errno("{}", impl_->path);
   return {};
 }
 
 Status PcapWriter::finish() {
+  const Libpcap& pcap = *libpcap();
   // fclose() reports, but pcap_dump_close() does not hand on, what fflush() finds.
-  if (::pcap_dump_flush(impl_->dumper) != 0 || std::ferror(::pcap_dump_file(impl_->dumper)) != 0) {
+  if (pcap.dump_flush(impl_->dumper) != 0 || std::ferror(pcap.dump_file(impl_->dumper)) != 0) {
     return fail_errno("{}", impl_->path);
   }
-  ::pcap_dump_close(std::exchange(impl_->dumper, nullptr));
+  pcap.dump_close(std::exchange(impl_->dumper, nullptr));
   return {};
 }
 

@@ -61,11 +61,11 @@ struct ReplayCounters {
   Histogram lateness;                // ticks, of all packets; nothing if unpaced
 };
 
-/// Replays a tape that is not empty. Threads: the caller's, for the whole time; `control` may be used by others.
+/// Replays a tape that is not empty, into counters that are new (so that making them is no part of the replay).
+/// Threads: the caller's, for the whole time; `control` may be used by others.
 template <FeedSink Sink, TickClock Clock>
-[[nodiscard]] ReplayCounters replay(const Tape& tape, const Schedule& schedule, Sink& sink, Clock& clock,
-                                    const ReplayLimits& limits, ReplayControl& control) {
-  ReplayCounters counters;
+void replay(const Tape& tape, const Schedule& schedule, Sink& sink, Clock& clock, const ReplayLimits& limits,
+            ReplayControl& control, ReplayCounters& counters) {
   const std::span<const std::uint64_t> due = schedule.due();
   // Beyond this a processor may rest between two looks at the clock; below, PAUSE would itself make packets late.
   constexpr std::uint64_t kRest = 2'000;
@@ -104,7 +104,6 @@ template <FeedSink Sink, TickClock Clock>
     base += schedule.period();
   }
   counters.end = now;
-  return counters;
 }
 
 /// The sums over the first `packets` packets of a tape that is repeated. 0 for an empty one.
