@@ -56,7 +56,7 @@ class Times {
       burst_ps_ = std::max(burst_ps_, Wide{evenly(index)} * 1'000);
     }
     const auto at = static_cast<std::uint64_t>(burst_ps_ / 1'000);
-    burst_ps_ += wire_bits(frame_bytes) * (1'000'000'000'000 / kBurstBitsPerSecond);
+    burst_ps_ += Wide{wire_bits(frame_bytes)} * (1'000'000'000'000 / kBurstBitsPerSecond);
     return at;
   }
 

@@ -1,4 +1,5 @@
-// Feeds that no exchange has sent: frames with a chosen spacing and content, the same for the same options everywhere.
+// Feeds that no exchange has sent: frames with a chosen spacing and content, the same for the same options (and the
+// same C library, which has the logarithm).
 //
 // Threads: none of its own; any.
 #pragma once
