@@ -33,7 +33,7 @@ Parsed<UdpDatagram> parse_udp(std::span<const std::byte> frame) {
   if (type != kEtherIpv4) return other("EtherType is not", type, kEtherIpv4);
   if (ip.size() < kIpv4Bytes) return malformed("IPv4 header shorter than", ip.size(), kIpv4Bytes);
   if (const unsigned version = load_8(ip, 0) >> 4; version != 4) return malformed("IP version is not", version, 4);
-  const std::size_t header = (load_8(ip, 0) & 0xfU) * 4;
+  const std::size_t header = std::size_t{load_8(ip, 0) & 0xfU} * 4;
   if (header < kIpv4Bytes) return malformed("IPv4 header length less than", header, kIpv4Bytes);
   const std::size_t total = load_16(ip, 2);
   if (total < header) return malformed("IPv4 total length less than its header's", total, header);
