@@ -111,12 +111,12 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   return parse_with_units(text, kUnits, "size (examples: 4096, 128K, 64M, 1G)");
 }
 
-Result<std::uint64_t> parse_count(std::string_view text) {
+Result<std::uint64_t> parse_count(std::string_view text, std::string_view what) {
   std::uint64_t whole = 0;  // exact also beyond what a double holds
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
   if (error == std::errc{} && end == text.data() + text.size()) return whole;
   static constexpr Unit kUnits[] = {{"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}};
-  return parse_with_units(text, kUnits, "number of instructions (examples: 1000, 10k, 2M, 1G)");
+  return parse_with_units(text, kUnits, fmt::format("{} (examples: 1000, 10k, 2M, 1G)", what));
 }
 
 InterruptGuard::InterruptGuard(Guest& guest) {

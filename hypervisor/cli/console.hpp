@@ -47,8 +47,9 @@ int report(const Error& error, const Guest& guest);
 /// "64M", "1G", "4096", "128K" -> bytes.
 [[nodiscard]] Result<std::uint64_t> parse_size(std::string_view text);
 
-/// An instruction count: "1000", "10k", "2M", "1.5G" in powers of ten.
-[[nodiscard]] Result<std::uint64_t> parse_count(std::string_view text);
+/// A count: "1000", "10k", "2M", "1.5G" in powers of ten. `what` it counts is for errors.
+[[nodiscard]] Result<std::uint64_t> parse_count(std::string_view text,
+                                                std::string_view what = "number of instructions");
 
 /// Two of the CPUs this process may use: the last for measuring (interrupts tend to go to the first), the first for the
 /// partner of two-thread figures. The same twice if there is only one.

@@ -44,6 +44,8 @@ int main(int argc, char** argv) {
   add_study(app, outcome);
   add_exec(app, outcome);
   add_snapshot(app, outcome);
+  add_replay(app, outcome);
+  add_feed(app, outcome);
   add_doctor(app, outcome);
   add_bench(app, outcome);
   add_compare(app, outcome);

@@ -1,0 +1,157 @@
+#include "feed/certificate.hpp"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+namespace warmfork::feed {
+namespace {
+
+// "cpu  user nice system idle iowait irq softirq steal …", in ticks of USER_HZ: proc(5).
+std::optional<double> steal_now() {
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  const std::unique_ptr<std::FILE, Close> file(std::fopen("/proc/stat", "re"));
+  unsigned long long steal = 0;
+  // NOLINTNEXTLINE(cert-err34-c): the kernel writes it
+  if (!file || std::fscanf(file.get(), "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &steal) != 1) return std::nullopt;
+  return static_cast<double>(steal) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+std::string time_text(double ns) {
+  if (ns < 1e3) return fmt::format("{:.0f} ns", ns);
+  if (ns < 1e6) return fmt::format("{:.2f} µs", ns / 1e3);
+  if (ns < 1e9) return fmt::format("{:.2f} ms", ns / 1e6);
+  return fmt::format("{:.2f} s", ns / 1e9);
+}
+
+}  // namespace
+
+Disturbances disturbances_now() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return {.involuntary_switches = static_cast<std::uint64_t>(usage.ru_nivcsw),
+          .voluntary_switches = static_cast<std::uint64_t>(usage.ru_nvcsw),
+          .major_faults = static_cast<std::uint64_t>(usage.ru_majflt),
+          .minor_faults = static_cast<std::uint64_t>(usage.ru_minflt),
+          .steal_seconds = steal_now()};
+}
+
+Disturbances operator-(const Disturbances& after, const Disturbances& before) {
+  Disturbances between{.involuntary_switches = after.involuntary_switches - before.involuntary_switches,
+                       .voluntary_switches = after.voluntary_switches - before.voluntary_switches,
+                       .major_faults = after.major_faults - before.major_faults,
+                       .minor_faults = after.minor_faults - before.minor_faults,
+                       .steal_seconds = std::nullopt};
+  if (after.steal_seconds && before.steal_seconds) between.steal_seconds = *after.steal_seconds - *before.steal_seconds;
+  return between;
+}
+
+Certificate make_certificate(ReplayFacts facts) {
+  const ReplayCounters& counters = facts.counters;
+  Certificate certificate;
+  certificate.sent = totals_of(facts.tape, counters.packets);
+  certificate.seconds = static_cast<double>(counters.end - counters.begin) * facts.ns_per_tick / 1e9;
+  if (certificate.seconds > 0) {
+    certificate.packets_per_second = static_cast<double>(counters.packets) / certificate.seconds;
+    certificate.wire_gbps = static_cast<double>(certificate.sent.wire_bits) / certificate.seconds / 1e9;
+  }
+  if (facts.schedule.period() != 0) {
+    certificate.wanted_packets_per_second = static_cast<double>(facts.tape.totals().packets) * 1e9 /
+                                            (static_cast<double>(facts.schedule.period()) * facts.ns_per_tick);
+  }
+  if (facts.schedule.paced() && counters.packets != 0) {
+    const auto quantile = [&](double fraction) { return counters.lateness.quantile(fraction) * facts.ns_per_tick; };
+    certificate.lateness =
+        Certificate::Lateness{.p50_ns = quantile(0.5),
+                              .p90_ns = quantile(0.9),
+                              .p99_ns = quantile(0.99),
+                              .p999_ns = quantile(0.999),
+                              .max_ns = static_cast<double>(counters.lateness.max()) * facts.ns_per_tick,
+                              .mean_ns = counters.lateness.mean() * facts.ns_per_tick};
+  }
+  certificate.interrupted = counters.interrupted;
+  certificate.max_late_ns = facts.max_late_ns;
+  if (facts.max_late_ns) {
+    certificate.late = counters.late;
+    if (counters.late != 0) {
+      certificate.failures.push_back(fmt::format("{} packets were late by more than {} (at most by {})", counters.late,
+                                                 time_text(*facts.max_late_ns),
+                                                 time_text(certificate.lateness ? certificate.lateness->max_ns : 0)));
+    }
+  }
+  const std::uint64_t checksum = expected_checksum(facts.tape, counters.packets);
+  for (const ReaderReport& reader : facts.readers) {
+    if (reader.dropped != 0) {
+      certificate.failures.push_back(
+          fmt::format("reader {} lost {} of {} packets", reader.name, reader.dropped, counters.packets));
+    } else if (reader.received != counters.packets || reader.checksum != checksum) {
+      certificate.failures.push_back(
+          fmt::format("reader {} got {} packets with checksum {:016x}; {} with {:016x} were sent", reader.name,
+                      reader.received, reader.checksum, counters.packets, checksum));
+    }
+  }
+  certificate.readers = std::move(facts.readers);
+  return certificate;
+}
+
+std::string to_text(const DecodeCounters& decoded) {
+  std::string types;
+  for (std::size_t type = 0; type < decoded.by_type.size(); ++type) {
+    if (decoded.by_type[type] == 0) continue;
+    types += fmt::format("{}{} {}", types.empty() ? "" : ", ", static_cast<char>(type), decoded.by_type[type]);
+  }
+  return fmt::format(
+      "{} messages{}{}, {} heartbeats, {} ends of session\n"
+      "              missing {} in {} gaps, duplicates {}, malformed {}, other frames {}\n",
+      decoded.messages, types.empty() ? "" : ": ", types, decoded.heartbeats, decoded.ends_of_session, decoded.missing,
+      decoded.gaps, decoded.duplicates, decoded.malformed, decoded.other);
+}
+
+std::string to_text(const Certificate& certificate) {
+  std::string text = fmt::format("{}, {}\n", certificate.source, certificate.pace);
+  const auto line = [&](const char* name, const std::string& value) {
+    text += fmt::format("  {:<12}{}\n", name, value);
+  };
+  line("sent", fmt::format("{} packets, {} bytes in {:.3f} s{}", certificate.sent.packets, certificate.sent.frame_bytes,
+                           certificate.seconds, certificate.interrupted ? ", interrupted" : ""));
+  line("rate",
+       fmt::format("{:.0f} packets/s, {:.3f} Gbps on the wire{}", certificate.packets_per_second, certificate.wire_gbps,
+                   certificate.wanted_packets_per_second
+                       ? fmt::format("; wanted {:.0f} packets/s", *certificate.wanted_packets_per_second)
+                       : ""));
+  if (certificate.lateness) {
+    const Certificate::Lateness& late = *certificate.lateness;
+    line("lateness",
+         fmt::format("p50 {}, p90 {}, p99 {}, p99.9 {}, max {}", time_text(late.p50_ns), time_text(late.p90_ns),
+                     time_text(late.p99_ns), time_text(late.p999_ns), time_text(late.max_ns)));
+  }
+  if (certificate.max_late_ns) {
+    line("late", fmt::format("{} packets by more than {}", certificate.late, time_text(*certificate.max_late_ns)));
+  }
+  for (const ReaderReport& reader : certificate.readers) {
+    line("reader", fmt::format("{}: {} received, {} lost, checksum {:016x}", reader.name, reader.received,
+                               reader.dropped, reader.checksum));
+  }
+  if (certificate.decoded) {
+    text += fmt::format("  {:<12}{}", "decoded", to_text(*certificate.decoded));
+    if (!certificate.first_malformed.empty()) line("malformed", "the first in " + certificate.first_malformed);
+    line("decoder", fmt::format("{:.1f} ns a message, ahead of the replay", certificate.decode_ns_per_message));
+  }
+  line("disturbed",
+       fmt::format("{} involuntary switches, {} page faults{}", certificate.disturbances.involuntary_switches,
+                   certificate.disturbances.major_faults + certificate.disturbances.minor_faults,
+                   certificate.disturbances.steal_seconds ? fmt::format(", {:.2f} s stolen from this machine's CPUs",
+                                                                        *certificate.disturbances.steal_seconds)
+                                                          : ""));
+  if (certificate.truncated) line("file", "1 packet is cut off and was not sent: " + *certificate.truncated);
+  for (const std::string& failure : certificate.failures) line("failed", failure);
+  text += certificate.interrupted ? "interrupted\n" : certificate.passed() ? "passed\n" : "failed\n";
+  return text;
+}
+
+}  // namespace warmfork::feed
