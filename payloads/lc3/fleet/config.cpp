@@ -324,8 +324,14 @@ Result<MachineSpec> parse_machine(const toml::table& table, const std::string& f
 Status check_names(const FleetFile& fleet) {
   std::map<std::string, std::uint32_t> names;
   std::size_t total = 0;
+  std::size_t output = 0;
   for (const MachineSpec& machine : fleet.machines) {
     total += machine.count;
+    output += machine.count * machine.limits.output_bytes;
+    if (output > kMaxFleetOutputBytes) {
+      return fail(ErrorKind::kInput, "{}:{}: machine: output_limit = {}, count = {}: more than {} bytes in all",
+                  fleet.name, machine.line, machine.limits.output_bytes, machine.count, kMaxFleetOutputBytes);
+    }
     if (total > kMaxMachines) {
       return fail(ErrorKind::kInput, "{}:{}: machine: count = {}: more than {} machines in all", fleet.name,
                   machine.line, machine.count, kMaxMachines);
@@ -498,8 +504,8 @@ Result<FleetFile> parse_fleet(std::string_view text, const std::string& name) {
   FleetFile fleet;
   fleet.name = name;
   TableReader reader(table, name, "");
-  WARMFORK_TRY_ASSIGN(const auto machines, tables(reader, "machine", kMaxMachines));
-  WARMFORK_TRY_ASSIGN(const auto links, tables(reader, "link", kMaxMachines));
+  WARMFORK_TRY_ASSIGN(const auto machines, tables(reader, "machine", kMaxMachineTables));
+  WARMFORK_TRY_ASSIGN(const auto links, tables(reader, "link", kMaxMachineTables));
   WARMFORK_TRY(reader.end());
   if (machines.empty()) return fail(ErrorKind::kInput, "{}: no machines: there is no [[machine]]", name);
   for (const toml::table* one : machines) {

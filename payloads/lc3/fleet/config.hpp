@@ -26,7 +26,9 @@ inline constexpr std::size_t kMaxTextBytes = std::size_t{1} << 20;       // of a
 inline constexpr std::size_t kMaxAllTextBytes = std::size_t{256} << 20;  // of all of a file together
 inline constexpr std::size_t kMaxTests = 10'000;
 inline constexpr std::size_t kMaxSeeds = 16;
-inline constexpr std::size_t kMaxMachines = 4096;  // replicas counted
+inline constexpr std::size_t kMaxMachineTables = 256;  // each is a master, with compilers of its own
+inline constexpr std::size_t kMaxMachines = 4096;      // replicas counted
+inline constexpr std::size_t kMaxFleetOutputBytes = std::size_t{1} << 30;  // output_limit of all machines together
 inline constexpr std::size_t kMaxNameBytes = 200;
 inline constexpr std::size_t kMaxProgramFiles = 16;
 
@@ -75,9 +77,8 @@ struct MachineSpec {
   Lc3Options machine;  // engine, edition, privilege, traps, seed
   ForkKind fork = ForkKind::kSpace;
   std::optional<int> cpu;  // runs on this one only
-  RunLimits limits = {.instructions = ~std::uint64_t{0},
-                      .wall_ns = std::uint64_t{60'000'000'000},
-                      .output_bytes = std::size_t{1} << 20};
+  /// By default 1G instructions, a minute, 64 KiB.
+  RunLimits limits = {.instructions = 1'000'000'000, .wall_ns = 60'000'000'000};
   TextSource input;
   std::optional<TextSource> output;
   Compare compare = Compare::kExact;
