@@ -12,7 +12,6 @@
 #include <charconv>
 #include <filesystem>
 #include <map>
-#include <set>
 #include <span>
 #include <utility>
 
