@@ -21,6 +21,7 @@ using Suite = bench::SuiteResult (*)(const bench::SuiteOptions&);
 const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"lifecycle", bench::run_lifecycle},
                                            {"lc3", bench::run_lc3},
+                                           {"fleet", bench::run_fleet},
                                            {"alternatives", bench::run_alternatives}};
 
 struct Options {
@@ -91,6 +92,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "Every figure is measured beside its physical floor, in one process, pinned, in interleaved rounds.\n\n"
       "  warmfork bench floors lifecycle         what KVM costs here, and what warmfork costs on top\n"
       "  warmfork bench lc3                      LC-3 code in the guest, against switch and native code\n"
+      "  warmfork bench fleet                    graded LC-3 runs per second, each in a fork that is reset\n"
       "  warmfork bench alternatives             processes instead: forked for each request, or called as they are\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
       "  warmfork bench floors --quick --json -  a few samples, JSON to standard output");

@@ -69,6 +69,8 @@ TEST(TestSetFile, ErrorsNameFileLineKeyValueAndLimit) {
   EXPECT_THAT(error_of_tests("[[test]]\nname = \"a\\u001b\"\n"), HasSubstr("control characters"));
   EXPECT_THAT(error_of_tests("[test]\n"), HasSubstr("is written [[test]]"));
   EXPECT_THAT(error_of_tests("x = [\n"), StartsWith("t.toml:"));
+  EXPECT_THAT(error_of_tests("[[["), StartsWith("t.toml: not TOML"));
+  EXPECT_EQ(error_of_tests("# \u02a4\n[[test]]\nname = \"\u02a4 \u00e4\"\noutput = \"\"\n"), "accepted");
   EXPECT_THAT(error_of_tests(std::string(2 << 20, '#')), HasSubstr("larger than the limit of 1048576"));
 }
 
