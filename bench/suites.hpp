@@ -46,6 +46,9 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// LC-3 code: every kernel and engine in the guest, and its yardsticks: lc3/….
 [[nodiscard]] SuiteResult run_lc3(const SuiteOptions& options);
 
+/// Graded LC-3 runs per second on two threads, forks reset between them: fleet/….
+[[nodiscard]] SuiteResult run_fleet(const SuiteOptions& options);
+
 /// What a user would pick instead: a process forked for each request, warm processes called by pipe and futex:
 /// alternatives/….
 [[nodiscard]] SuiteResult run_alternatives(const SuiteOptions& options);

@@ -23,6 +23,7 @@ using Suite = bench::SuiteResult (*)(const bench::SuiteOptions&);
 const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"lifecycle", bench::run_lifecycle},
                                            {"lc3", bench::run_lc3},
+                                           {"fleet", bench::run_fleet},
                                            {"alternatives", bench::run_alternatives},
                                            {"ring", bench::run_ring}};
 
@@ -116,6 +117,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "Every figure is measured beside its physical floor, in one process, pinned, in interleaved rounds.\n\n"
       "  warmfork bench floors lifecycle         what KVM costs here, and what warmfork costs on top\n"
       "  warmfork bench lc3                      LC-3 code in the guest, against switch and native code\n"
+      "  warmfork bench fleet                    graded LC-3 runs per second, each in a fork that is reset\n"
       "  warmfork bench alternatives             processes instead: forked for each request, or called as they are\n"
       "  warmfork bench ring                     rings in shared memory between two CPUs\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"

@@ -1,6 +1,7 @@
 // What an LC-3 did, for people and for machines: places, registers, why it stopped, statistics. Pure text; any thread.
 #pragma once
 
+#include "lc3/host/lc3_failure.hpp"
 #include "lc3/host/lc3_vm.hpp"
 
 #include <nlohmann/json_fwd.hpp>
@@ -37,17 +38,8 @@ class Lc3Places {
 /// The registers on a few lines, each with a newline.
 [[nodiscard]] std::string registers_text(const lc3::Registers& registers);
 
-/// An exception or trap that nobody served: where, and which.
-struct Lc3Failure {
-  std::string what;  // "illegal opcode (exception x01)"
-  std::uint8_t vector = 0;
-  bool is_trap = false;
-  std::uint16_t address = 0;  // of the instruction
-};
-
-/// What ended a program that the machine or its OS had to end; nothing if it ended by itself. Reads the machine.
-[[nodiscard]] Result<std::optional<Lc3Failure>> find_failure(lc3::Lc3Vm& vm, const lc3::Lc3Options& options,
-                                                             const lc3::RunResult& result);
+using lc3::find_failure;
+using lc3::Lc3Failure;
 
 /// Sums of an Instrumentation.
 struct Lc3Statistics {

@@ -41,6 +41,8 @@ int main(int argc, char** argv) {
   add_debug(app, outcome);
   add_asm(app, outcome);
   add_disasm(app, outcome);
+  add_grade(app, outcome);
+  add_fleet(app, outcome);
   add_study(app, outcome);
   add_exec(app, outcome);
   add_snapshot(app, outcome);

@@ -19,6 +19,8 @@ void add_disasm(CLI::App& app, Outcome& outcome);
 void add_doctor(CLI::App& app, Outcome& outcome);
 void add_exec(CLI::App& app, Outcome& outcome);
 void add_feed(CLI::App& app, Outcome& outcome);
+void add_fleet(CLI::App& app, Outcome& outcome);
+void add_grade(CLI::App& app, Outcome& outcome);
 void add_lockstep(CLI::App& app, Outcome& outcome);
 void add_replay(CLI::App& app, Outcome& outcome);
 void add_run(CLI::App& app, Outcome& outcome);

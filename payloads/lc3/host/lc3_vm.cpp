@@ -116,6 +116,12 @@ Result<std::vector<SharedRegionSpec>> shared_regions(const PortRegions& ports) {
 constexpr std::uint8_t sender_bell(unsigned port) { return static_cast<std::uint8_t>(2 * port); }
 constexpr std::uint8_t receiver_bell(unsigned port) { return static_cast<std::uint8_t>(2 * port + 1); }
 
+Failure reaches_devices(const Program& program, const Segment& segment) {
+  return fail(ErrorKind::kInput, "{}: segment x{:04X} … x{:04X} reaches the device registers at x{:04X}",
+              segment.file < program.files.size() ? program.files[segment.file] : "program", segment.origin,
+              segment.end() - 1, kDeviceBase);
+}
+
 }  // namespace
 
 Lc3Vm::Code::Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk,
@@ -344,14 +350,30 @@ Status Lc3Vm::load(const Program& program) {
     WARMFORK_TRY_ASSIGN(const Gva words, put_words(segment.words));
     WARMFORK_TRY_ASSIGN(const std::uint64_t loaded,
                         call(Call::kLoad, {words.value, segment.origin, segment.words.size()}));
-    if (loaded != 1) {
-      return fail(ErrorKind::kInput, "{}: segment x{:04X} … x{:04X} reaches the device registers at x{:04X}",
-                  segment.file < program.files.size() ? program.files[segment.file] : "program", segment.origin,
-                  segment.end() - 1, kDeviceBase);
-    }
+    if (loaded != 1) return reaches_devices(program, segment);
   }
   shared_ = false;
   return write_register(kRegisterPc, program.entry());
+}
+
+Status Lc3Vm::place(const Program& program) {
+  for (const Segment& segment : program.segments) {
+    if (segment.end() > kDeviceBase) return reaches_devices(program, segment);
+  }
+  AddressSpace& memory = guest_->memory();
+  for (const Segment& segment : program.segments) {
+    WARMFORK_TRY(memory.write(state_ + (offsetof(State, memory) + std::uint64_t{2} * segment.origin),
+                              std::as_bytes(std::span(segment.words))));
+  }
+  const std::uint16_t entry = program.entry();
+  WARMFORK_TRY(memory.write(state_ + offsetof(State, pc), std::as_bytes(std::span(&entry, 1))));
+  shared_ = false;
+  if (code_ == nullptr) return {};
+  // As forget_code() of the core: the words that code was made from may have changed.
+  const std::uint64_t none = 0;
+  WARMFORK_TRY(memory.write(state_ + offsetof(State, code), std::as_bytes(std::span(&none, 1))));
+  return memory.write(state_ + (offsetof(State, code_use) + offsetof(CodeUse, examined)),
+                      std::as_bytes(std::span(&none, 1)));
 }
 
 Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {

@@ -141,6 +141,10 @@ class Lc3Vm {
 
   /// Loads all segments and sets the PC to the program's entry. Errors (kInput): a segment that reaches device space.
   [[nodiscard]] Status load(const Program& program);
+  /// As load(), but without a call of the guest: the host writes the words and the PC into the State itself. For forks
+  /// that are given a program each time, where an exit would cost more than the run. Same errors; also kGuestFault (the
+  /// guest has made its State unwritable).
+  [[nodiscard]] Status place(const Program& program);
 
   /// Runs exactly `budget` instructions unless something stops the machine before: see RunResult::stop. After kDeadline
   /// or kCancelled the run waits in the middle of the guest: resume() goes on with it, nothing else can be called.

@@ -1,0 +1,178 @@
+// Graded runs per second, beside what is physically possible: two threads that do nothing but exit and reset.
+#include "bench/floor_probe.hpp"
+#include "bench/fork_fixture.hpp"
+#include "bench/suites.hpp"
+#include "lc3/fleet/grade.hpp"
+
+#include <sched.h>
+#include <stdlib.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <thread>
+
+namespace warmfork::bench {
+namespace {
+
+constexpr unsigned kThreads = 2;
+constexpr std::uint64_t kDirtyPages = 8;  // what a reset of the floor copies back: about what a graded run writes
+constexpr std::size_t kSubmissions = 20;
+constexpr std::uint64_t kInstructions = 1000;
+
+// 1,000 instructions, one character of input, one of output.
+constexpr const char* kSource = R"(
+        .ORIG x3000
+        GETC
+        LD R1, N
+LOOP    ADD R1, R1, #-1
+        BRp LOOP
+        OUT
+        HALT
+N       .FILL #498
+        .END
+)";
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Threads inherit the affinity of the one that makes them: both CPUs, as long as this lives.
+class BothCpus {
+ public:
+  explicit BothCpus(const SuiteOptions& options) {
+    ::sched_getaffinity(0, sizeof before_, &before_);
+    cpu_set_t both;
+    CPU_ZERO(&both);
+    CPU_SET(static_cast<std::size_t>(options.cpu), &both);
+    CPU_SET(static_cast<std::size_t>(options.other_cpu), &both);
+    ::sched_setaffinity(0, sizeof both, &both);
+  }
+  ~BothCpus() { ::sched_setaffinity(0, sizeof before_, &before_); }
+  BothCpus(const BothCpus&) = delete;
+  BothCpus& operator=(const BothCpus&) = delete;
+
+ private:
+  cpu_set_t before_{};
+};
+
+class TemporaryFile {
+ public:
+  TemporaryFile() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "warmfork-bench-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) return;
+    directory_ = pattern;
+    std::ofstream(path()) << kSource;
+  }
+  ~TemporaryFile() {
+    std::error_code ignored;
+    if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  [[nodiscard]] std::string path() const { return (directory_ / "count.asm").string(); }
+
+ private:
+  std::filesystem::path directory_;
+};
+
+struct FloorThread {
+  std::unique_ptr<ForkSource> source;
+  std::unique_ptr<Fork> fork;
+  std::optional<FloorProbe> probe;
+  Status status;
+};
+
+// Bare exits and resets per second of all threads together.
+Result<double> floor_rate(std::array<FloorThread, kThreads>& floors, std::uint64_t count) {
+  const double begin = seconds_now();
+  std::array<std::thread, kThreads> threads;
+  for (unsigned i = 0; i < kThreads; ++i) {
+    threads[i] = std::thread([&one = floors[i], count] {
+      Histogram unused;
+      for (std::uint64_t n = 0; n < count && one.status; ++n) {
+        one.status = one.probe->exit_round_trip(unused);
+        if (one.status) one.status = one.fork->reset();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const double took = seconds_now() - begin;
+  for (const FloorThread& one : floors) WARMFORK_TRY(one.status);
+  return static_cast<double>(kThreads * count) / took;
+}
+
+Result<double> grade_rate(const SuiteOptions& options, const lc3::TestSet& set,
+                          const std::vector<lc3::Submission>& submissions, ForkKind kind) {
+  lc3::GradeOptions how;
+  how.fork = kind;
+  how.threads = kThreads;
+  WARMFORK_TRY_ASSIGN(const lc3::GradeReport report, lc3::grade(*options.kvm, set, submissions, how));
+  for (const lc3::SubmissionResult& one : report.submissions) {
+    for (const lc3::Cell& cell : one.cells) {
+      if (cell.verdict == lc3::Verdict::kPassed && cell.executed == kInstructions) continue;
+      return fail(ErrorKind::kHost, "bench fleet: {} after {} instructions: {}{}", lc3::name_of(cell.verdict),
+                  cell.executed, one.error, cell.detail);
+    }
+  }
+  return static_cast<double>(report.runs) * 1e9 / static_cast<double>(report.runs_ns);
+}
+
+}  // namespace
+
+SuiteResult run_fleet(const SuiteOptions& options) {
+  const BothCpus both(options);
+  const TemporaryFile file;
+  WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, {}));
+  std::array<FloorThread, kThreads> floors;
+  for (FloorThread& one : floors) {
+    WARMFORK_TRY_ASSIGN(one.source, fixture.source({.kind = ForkKind::kSpace}));
+    WARMFORK_TRY_ASSIGN(one.fork, one.source->make());
+    WARMFORK_TRY_ASSIGN(GuestCpu* const cpu, one.source->make_cpu());
+    WARMFORK_TRY(one.fork->bind(*cpu));
+    WARMFORK_TRY(fixture.request(*one.fork, 1, kDirtyPages));  // the write set that every reset copies back
+    WARMFORK_TRY_ASSIGN(one.probe, FloorProbe::create(*options.kvm));
+    WARMFORK_TRY(one.probe->warm_up());
+  }
+  const std::uint64_t runs = options.samples(2000, 200);  // of a repetition, all submissions together
+  lc3::TestSet set;
+  for (std::uint64_t i = 0; i < runs / kSubmissions; ++i) {
+    lc3::TestCase test;
+    test.name = std::to_string(i);
+    test.input.text = "x";
+    test.output.text = "x";
+    set.tests.push_back(test);
+  }
+  const std::vector<lc3::Submission> submissions(kSubmissions, {"count.asm", file.path()});
+  std::vector<double> floor;
+  std::array<std::vector<double>, std::size(kForkKinds)> graded;
+  const std::uint64_t rounds = options.samples(15, 2);
+  for (std::uint64_t round = 0; round <= rounds; ++round) {
+    options.say(fmt::format("fleet: graded runs, round {} of {}", round, rounds));
+    WARMFORK_TRY_ASSIGN(const double bare, floor_rate(floors, runs / kThreads));
+    if (round != 0) floor.push_back(bare);
+    for (std::size_t kind = 0; kind < std::size(kForkKinds); ++kind) {
+      WARMFORK_TRY_ASSIGN(const double rate, grade_rate(options, set, submissions, kForkKinds[kind]));
+      if (round != 0) graded[kind].push_back(rate);
+    }
+  }
+  std::vector<Figure> figures;
+  Figure physical = from_values("floors/exit_and_reset/2_threads", "ops/s", floor);
+  physical.params["dirty_pages"] = static_cast<double>(kDirtyPages);
+  for (std::size_t kind = 0; kind < std::size(kForkKinds); ++kind) {
+    Figure figure = from_values(fmt::format("fleet/graded_runs/{}", name_of(kForkKinds[kind])), "ops/s", graded[kind]);
+    figure.params["threads"] = kThreads;
+    figure.params["instructions"] = static_cast<double>(kInstructions);
+    figure.params["submissions"] = static_cast<double>(kSubmissions);
+    figure.params["tests"] = static_cast<double>(set.tests.size());
+    set_floor(figure, physical);
+    figures.push_back(std::move(figure));
+  }
+  figures.insert(figures.begin(), std::move(physical));
+  return figures;
+}
+
+}  // namespace warmfork::bench

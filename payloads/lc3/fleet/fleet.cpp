@@ -1,0 +1,314 @@
+#include "lc3/fleet/fleet.hpp"
+
+#include "fork/fork.hpp"
+#include "fork/snapshot.hpp"
+#include "lc3/asm/load_program.hpp"
+#include "lc3/fleet/grade.hpp"
+#include "lc3/fleet/isolated_run.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+namespace warmfork::lc3 {
+namespace {
+
+constexpr std::uint64_t kSlice = 4'000'000;  // instructions: a millisecond or two
+constexpr std::size_t kDetailBytes = 300;
+constexpr auto kTick = std::chrono::milliseconds(50);
+
+std::uint64_t now_ns() {
+  return static_cast<std::uint64_t>(
+      std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
+/// The machines of one [[machine]]. Forks go before the source, the source before the master.
+struct Family {
+  const MachineSpec* spec = nullptr;
+  Lc3Options options;
+  std::unique_ptr<Lc3Vm> master;
+  std::unique_ptr<ForkSource> source;
+  std::vector<GuestCpu*> cpus;  // by worker; nullptr: its forks have their own, or that worker never runs them
+};
+
+/// One machine. A link, once there are any, is a source of input and a taker of output here, between slices.
+struct Member {
+  Family* family = nullptr;
+  std::unique_ptr<Fork> fork;
+  std::unique_ptr<Lc3Vm> machine;
+  std::optional<IsolatedRun> run;
+};
+
+/// Machines that wait for their next slice. General workers share one, each pinned worker has its own.
+struct Queue {
+  std::deque<std::size_t> waiting;
+  std::size_t alive = 0;  // machines that have not ended: waiting or in a slice
+};
+
+struct Worker {
+  std::optional<int> cpu;  // pinned there
+  Queue* queue = nullptr;
+  std::thread thread;
+  std::mutex mutex;          // of what follows
+  Guest* running = nullptr;  // to be cancelled
+};
+
+class Fleet {
+ public:
+  Fleet(const FleetFile& file, const FleetOptions& options) : file_(file), options_(options) {}
+
+  Result<FleetReport> run(const kvm::Kvm& kvm) {
+    WARMFORK_TRY(plan_workers());
+    for (const MachineSpec& spec : file_.machines) WARMFORK_TRY(make_family(kvm, spec));
+    const std::uint64_t begin = now_ns();
+    work();
+    report_.ns = now_ns() - begin;
+    if (error_) return Failure(*error_);
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      if (members_[i].run) conclude(i);  // interrupted
+    }
+    report_.interrupted = stopping_;
+    return std::move(report_);
+  }
+
+ private:
+  Status plan_workers() {
+    cpu_set_t usable;
+    CPU_ZERO(&usable);
+    ::sched_getaffinity(0, sizeof usable, &usable);
+    std::size_t unpinned = 0;
+    for (const MachineSpec& spec : file_.machines) {
+      if (!spec.cpu) {
+        unpinned += spec.count;
+        continue;
+      }
+      const int cpu = *spec.cpu;
+      if (cpu >= CPU_SETSIZE || !CPU_ISSET(static_cast<std::size_t>(cpu), &usable)) {
+        return fail(ErrorKind::kInput, "{}:{}: machine: cpu = {}: not one of the {} CPUs this process may use",
+                    file_.name, spec.line, cpu, CPU_COUNT(&usable));
+      }
+      if (pinned_.contains(cpu)) continue;
+      add_worker(cpu, pinned_[cpu]);
+    }
+    const unsigned threads = options_.threads == 0 ? usable_cpus() : options_.threads;
+    for (std::size_t i = 0; i < std::min<std::size_t>(threads, unpinned); ++i) add_worker(std::nullopt, general_);
+    return {};
+  }
+  void add_worker(std::optional<int> cpu, Queue& queue) {
+    workers_.push_back(std::make_unique<Worker>());
+    workers_.back()->cpu = cpu;
+    workers_.back()->queue = &queue;
+  }
+
+  Status make_family(const kvm::Kvm& kvm, const MachineSpec& spec) {
+    const auto at = [&](const Error& error) {
+      return with_context(error, fmt::format("{}:{}: machine \"{}\"", file_.name, spec.line, visible(spec.name, 60)));
+    };
+    const auto program = load_program(spec.programs);
+    if (!program) return at(program.error());
+    auto family = std::make_unique<Family>();
+    family->spec = &spec;
+    family->options = spec.machine;
+    family->options.stop_for_output = false;  // nobody watches
+    WARMFORK_TRY_ASSIGN(family->master, Lc3Vm::create(kvm, family->options));
+    if (const auto loaded = family->master->load(*program); !loaded) return at(loaded.error());
+    WARMFORK_TRY_ASSIGN(auto snapshot, Snapshot::take(kvm, family->master->machine()));
+    WARMFORK_TRY_ASSIGN(family->source, make_fork_source(kvm, std::move(snapshot), {.kind = spec.fork}, spec.count));
+    Queue& queue = spec.cpu ? pinned_[*spec.cpu] : general_;
+    for (const auto& worker : workers_) {
+      family->cpus.push_back(nullptr);
+      if (worker->queue != &queue) continue;
+      WARMFORK_TRY_ASSIGN(family->cpus.back(), family->source->make_cpu());
+    }
+    for (std::uint32_t i = 0; i < spec.count; ++i) {
+      Member member;
+      member.family = family.get();
+      WARMFORK_TRY_ASSIGN(member.fork, family->source->make());
+      member.machine = family->master->attach(*member.fork);
+      member.run.emplace(*member.machine, family->options, spec.input.text, spec.limits);
+      queue.waiting.push_back(members_.size());
+      ++queue.alive;
+      members_.push_back(std::move(member));
+      MachineResult result;
+      result.name = replica_name(spec, i);
+      report_.machines.push_back(std::move(result));
+    }
+    families_.push_back(std::move(family));
+    return {};
+  }
+
+  void work() {
+    std::unique_lock lock(mutex_);
+    try {
+      for (std::size_t i = 0; i < workers_.size(); ++i) {
+        workers_[i]->thread = std::thread([this, i] { worker(i); });
+        ++running_;
+      }
+    } catch (const std::system_error& error) {
+      error_ = Error{ErrorKind::kHost, fmt::format("cannot start a thread: {}", error.what())};
+      given_up_ = true;
+    }
+    while (running_ != 0) {
+      changed_.wait_for(lock, kTick);
+      if (running_ == 0 || stopping_ || !options_.should_stop) continue;
+      const FleetProgress progress{report_.machines.size(), done_, instructions_};
+      lock.unlock();
+      if (options_.should_stop(progress)) stop();
+      lock.lock();
+    }
+    lock.unlock();
+    for (const auto& worker : workers_) {
+      if (worker->thread.joinable()) worker->thread.join();
+    }
+  }
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+    }
+    for (const auto& worker : workers_) {
+      const std::lock_guard lock(worker->mutex);
+      if (worker->running != nullptr) worker->running->cancel();
+    }
+  }
+
+  void worker(std::size_t index) {
+    Worker& self = *workers_[index];
+    if (self.cpu) {
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      CPU_SET(static_cast<std::size_t>(*self.cpu), &set);
+      if (const int error = ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set); error != 0) {
+        give_up({ErrorKind::kHost, fmt::format("cannot run on CPU {}: {}", *self.cpu, std::strerror(error))});
+      }
+    }
+    try {
+      take_turns(index, self);
+    } catch (const std::bad_alloc&) {
+      give_up({ErrorKind::kHost, "out of memory (is there a limit? see: ulimit -v)"});
+    }
+    const std::lock_guard lock(mutex_);
+    --running_;
+    changed_.notify_all();
+  }
+
+  void take_turns(std::size_t index, Worker& self) {
+    Queue& queue = *self.queue;
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return stopping_ || given_up_ || queue.alive == 0 || !queue.waiting.empty(); });
+      if (stopping_ || given_up_ || queue.alive == 0) return;
+      const std::size_t next = queue.waiting.front();
+      queue.waiting.pop_front();
+      lock.unlock();
+      const auto ended = slice(index, self, members_[next]);
+      const bool interrupted = ended && *ended && members_[next].run->end() == RunEnd::kInterrupted;
+      if (ended && *ended && !interrupted) conclude(next);
+      if (!ended) give_up(ended.error());
+      lock.lock();
+      if (ended && !*ended) {
+        queue.waiting.push_back(next);
+        changed_.notify_one();
+      } else {
+        --queue.alive;
+        if (queue.alive == 0) changed_.notify_all();
+      }
+    }
+  }
+
+  Result<bool> slice(std::size_t index, Worker& self, Member& member) {
+    GuestCpu* const cpu = member.family->cpus[index];
+    if (cpu != nullptr) WARMFORK_TRY(member.fork->bind(*cpu));
+    {
+      const std::lock_guard lock(self.mutex);
+      if (stopping_) return false;  // stop() either finds the guest there and cancels it, or has been before
+      self.running = member.fork.get();
+    }
+    const std::uint64_t before = member.run->executed();
+    auto ended = member.run->advance(kSlice);
+    instructions_ += member.run->executed() - before;
+    const std::lock_guard lock(self.mutex);
+    self.running = nullptr;
+    return ended;
+  }
+
+  // What a machine has come to; its fork is given back.
+  void conclude(std::size_t index) {
+    Member& member = members_[index];
+    const MachineSpec& spec = *member.family->spec;
+    const IsolatedRun& run = *member.run;
+    MachineResult& result = report_.machines[index];
+    result.executed = run.executed();
+    result.ns = run.busy_ns();
+    result.output = run.output();
+    result.compared = spec.output.has_value();
+    if (run.ended() && run.end() != RunEnd::kInterrupted) {
+      Expectation expected{std::nullopt, spec.compare, spec.end};
+      if (spec.output) expected.output = spec.output->text;
+      result.end = run.end();
+      result.verdict = judge(run, expected);
+      if (result.verdict != Verdict::kPassed) {
+        result.detail = visible(run.message(), kDetailBytes);
+        const std::string diff = spec.output ? short_diff(spec.output->text, run.output(), spec.compare) : "";
+        if (!diff.empty()) result.detail += (result.detail.empty() ? "" : "\n") + diff;
+      }
+      ++done_;
+    } else {
+      result.detail = "interrupted";
+    }
+    member.run.reset();
+    member.machine.reset();
+    member.fork.reset();
+  }
+
+  void give_up(const Error& error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = error;
+    given_up_ = true;
+    changed_.notify_all();
+  }
+
+  const FleetFile& file_;
+  const FleetOptions& options_;
+  std::map<int, Queue> pinned_;
+  Queue general_;
+  std::vector<std::unique_ptr<Family>> families_;
+  std::vector<Member> members_;  // before what they are made of, that is: destroyed first
+  std::vector<std::unique_ptr<Worker>> workers_;
+  FleetReport report_;
+  std::atomic<std::size_t> done_{0};
+  std::atomic<std::uint64_t> instructions_{0};
+  std::mutex mutex_;  // of the queues and what follows
+  std::condition_variable changed_;
+  std::size_t running_ = 0;
+  std::atomic<bool> stopping_{false};
+  bool given_up_ = false;
+  std::optional<Error> error_;
+};
+
+}  // namespace
+
+bool FleetReport::all_passed() const {
+  return std::ranges::all_of(machines, [](const MachineResult& one) { return one.verdict == Verdict::kPassed; });
+}
+
+Result<FleetReport> run_fleet(const kvm::Kvm& kvm, const FleetFile& fleet, const FleetOptions& options) {
+  return Fleet(fleet, options).run(kvm);
+}
+
+}  // namespace warmfork::lc3
