@@ -120,7 +120,8 @@ TEST_F(SystemPages, TssSendsEveryStackToTheExceptionStack) {
 }
 
 TEST_F(SystemPages, IoBitmapOpensExactlyTheGuestPorts) {
-  const std::set<unsigned> open{WARMFORK_PORT_SYSCALL, WARMFORK_PORT_RETURN, WARMFORK_PORT_READY, WARMFORK_PORT_PARK};
+  const std::set<unsigned> open{WARMFORK_PORT_SYSCALL, WARMFORK_PORT_RETURN, WARMFORK_PORT_READY, WARMFORK_PORT_PARK,
+                                WARMFORK_PORT_DOORBELL};
   for (unsigned port = 0; port <= 0xffff; ++port) {
     ASSERT_EQ(cpl3_may_use(port), open.contains(port)) << "port " << port;
   }
