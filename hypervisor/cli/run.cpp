@@ -149,7 +149,7 @@ void add_run(CLI::App& app, Outcome& outcome) {
   verb->add_flag("--json", options->json, "One JSON object on standard output, the program's output inside it");
   verb->add_flag("--perf-map", options->perf_map,
                  "Name compiled code in /tmp/perf-PID.map, a line \"START SIZE lc3_xADDRESS\" for each block, numbers\n"
-                 "hexadecimal. Addresses are the guest's: perf kvm shows them, but does not look them up itself");
+                 "hexadecimal. Addresses are the guest's: the map is for looking up samples of the guest's RIP");
   verb->fallthrough();
   verb->callback([options, &outcome] { outcome.code = run(*options); });
 }

@@ -7,7 +7,7 @@
 //                Interface" in GDB's manual)
 //
 // Addresses are where machines execute: in this process with HostRunner; in a guest its virtual addresses, where GDB
-// cannot stop, and which perf looks up in no map: `perf kvm` shows them as they are, for people to find here.
+// cannot stop, and whose samples are to be looked up here by whoever takes them.
 //
 // Threads: any; calls exclude each other.
 #pragma once
