@@ -62,9 +62,9 @@ struct Lc3Options {
   bool stop_for_output = true;             // stop when input is polled while output waits
   std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
   std::uint64_t cache_limit = jit::kDefaultCacheLimit;  // bytes of all files there
-  std::string perf_map;                    // file for the names of compiled code (jit/code_names.hpp); empty: none
-  PortRegions ports;                       // for rings to others; none by default
-  bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
+  std::string perf_map;               // file for the names of compiled code (jit/code_names.hpp); empty: none
+  PortRegions ports;                  // for rings to others; none by default
+  bool stop_at_empty_vectors = true;  // a trap or exception whose vector word is x0000 stops the machine
 };
 
 /// What the ports of one machine are connected to; each can have a ring to receive from and one to send to. All links
@@ -83,6 +83,13 @@ struct PortConnections {
   std::array<Port, kPortCount> ports;
   std::shared_ptr<Feed> feed;
   std::shared_ptr<SharedMemory> feed_cursor;  // a page that this machine writes; may be missing
+};
+
+/// What a machine says of one of its ports. It is the guest's word: for reports to people.
+struct PortReport {
+  std::uint64_t received = 0;  // messages taken from its link
+  std::uint64_t sent = 0;
+  ring::Violation in, out;  // what the sender, the receiver at the other end was caught at
 };
 
 /// Registers of one moment.
@@ -135,6 +142,11 @@ class Lc3Vm {
   [[nodiscard]] Status end_port(unsigned port);
   /// Tells whoever receives from this machine's port that nothing more will come. False: its ring is full.
   [[nodiscard]] Result<bool> finish_port(unsigned port);
+
+  /// Messages and broken rules of a port so far. Errors: kUsage (no such port), kGuestFault.
+  [[nodiscard]] Result<PortReport> port_report(unsigned port);
+  /// Bit p: a message at port p interrupts. Without a call of the guest. Errors (kGuestFault): its State is unreadable.
+  [[nodiscard]] Result<std::uint32_t> port_interrupts();
 
   /// Power-on again, as new: memory, registers, devices, console, counters. Loads the OS if the options say so.
   [[nodiscard]] Status power_on(const Lc3Options& options);
