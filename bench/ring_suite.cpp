@@ -4,6 +4,8 @@
 #include "base/tsc_clock.hpp"
 #include "bench/floor_probe.hpp"
 #include "bench/suites.hpp"
+#include "machine/machine.hpp"
+#include "memory/shared_memory.hpp"
 #include "warmfork/ring/broadcast.hpp"
 #include "warmfork/ring/slots.hpp"
 #include "warmfork/ring/spsc.hpp"
@@ -13,7 +15,11 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <thread>
+
+extern "C" const unsigned char warmfork_bench_ring_echo_begin[];
+extern "C" const unsigned char warmfork_bench_ring_echo_end[];
 
 namespace warmfork::bench {
 namespace {
@@ -25,6 +31,7 @@ constexpr std::uint64_t kRoundTripCapacity = 4096;
 constexpr std::uint64_t kSlotCapacity = 64 << 10;
 constexpr std::uint64_t kCapacity = 1 << 20;
 constexpr std::uint64_t kBatchSlots = 64;
+constexpr std::uint64_t kUnrecordedTrips = 100;
 constexpr std::uint64_t kStop = ~std::uint64_t{0};
 // Long enough that starting the partner does not count, short enough that many repetitions meet no interrupt.
 constexpr std::uint64_t kMessagesPerRepetition = 400'000;
@@ -93,14 +100,13 @@ Result<std::uint64_t> together(int other_cpu, Partner&& partner, Here&& here) {
 
 template <class Send, class Receive>
 void record_round_trips(std::uint64_t count, Histogram& ticks, Send&& send, Receive&& receive) {
-  constexpr std::uint64_t kUnrecorded = 100;
-  for (std::uint64_t i = 0; i < kUnrecorded + count; ++i) {
+  for (std::uint64_t i = 0; i < kUnrecordedTrips + count; ++i) {
     const std::uint64_t begin = tsc_now();
     send(i);
     while (!receive(i)) {
     }
     const std::uint64_t took = tsc_now_ordered() - begin;
-    if (i >= kUnrecorded) ticks.record(took);
+    if (i >= kUnrecordedTrips) ticks.record(took);
   }
   send(kStop);
 }
@@ -155,18 +161,92 @@ Status record_round_trips_of_ring(int other_cpu, std::uint64_t count, Histogram&
   return {};
 }
 
+// A guest that echoes, and the two rings it shares with the host: each side writes its own parts and can only read the
+// other's.
+class GuestEcho {
+ public:
+  [[nodiscard]] static Result<GuestEcho> create(const kvm::Kvm& kvm) {
+    constexpr std::uint64_t kPart = ring::spsc_producer_part_bytes(kRoundTripCapacity);
+    GuestEcho echo;
+    MachineConfig config{.memory_bytes = std::uint64_t{1} << 20, .stack_bytes = 64 << 10};
+    config.shared_regions = {{"in", kPart, SharedAccess::kReadOnly},
+                             {"in.own", ring::kPageBytes, SharedAccess::kReadWrite},
+                             {"out.own", kPart, SharedAccess::kReadWrite},
+                             {"out", ring::kPageBytes, SharedAccess::kReadOnly}};
+    for (const SharedRegionSpec& spec : config.shared_regions) {
+      WARMFORK_TRY_ASSIGN(auto memory, SharedMemory::create(spec.bytes, true));
+      config.shared.push_back(memory);
+      echo.parts_.push_back(std::move(memory));
+    }
+    const auto elf = std::as_bytes(std::span(warmfork_bench_ring_echo_begin, warmfork_bench_ring_echo_end));
+    WARMFORK_TRY_ASSIGN(echo.machine_, Machine::create(kvm, elf, "ring_echo", std::move(config)));
+    WARMFORK_TRY(echo.machine_->boot());
+    WARMFORK_TRY_ASSIGN(echo.function_, echo.machine_->find_vmcall("ring_echo"));
+    return echo;
+  }
+
+  // The guest runs on the other CPU; the host's end is what it is in slot_round_trips().
+  Status round_trips(int other_cpu, std::uint64_t count, Histogram& ticks) {
+    // SAFETY: whole pages; formatted here, while the guest does not run.
+    auto& in = *reinterpret_cast<ring::SpscProducerPage*>(parts_[0]->bytes().data());
+    auto& in_own = *reinterpret_cast<ring::SpscConsumerPage*>(parts_[1]->bytes().data());
+    auto& out_own = *reinterpret_cast<ring::SpscProducerPage*>(parts_[2]->bytes().data());
+    auto& out = *reinterpret_cast<ring::SpscConsumerPage*>(parts_[3]->bytes().data());
+    ring::format_spsc(in, in_own, kRoundTripCapacity, 8);
+    ring::format_spsc(out_own, out, kRoundTripCapacity, 8);
+    std::vector<std::uint64_t> arguments;
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      WARMFORK_TRY_ASSIGN(const auto region, machine_->shared_region(i));
+      arguments.push_back(region.begin.value);
+    }
+    arguments.push_back(kRoundTripCapacity);
+    std::optional<Result<std::uint64_t>> echoed;
+    std::atomic<bool> over{false};
+    const auto guest_runs = [&] {
+      echoed = machine_->call(function_, arguments, {.timeout_ns = kTimeoutNs});
+      over = true;
+    };
+    const auto caller = [&] {
+      ring::SlotProducer<std::uint64_t, Hostile> to({.own = &in, .peer = &in_own, .capacity = kRoundTripCapacity});
+      ring::SlotConsumer<std::uint64_t, Hostile> from({.own = &out, .peer = &out_own, .capacity = kRoundTripCapacity});
+      record_round_trips(
+          count, ticks, [&](std::uint64_t value) { return to.push(value); },
+          [&](std::uint64_t value) {
+            std::uint64_t answer = 0;
+            if (from.pop(answer)) return answer == value;
+            return over.load(std::memory_order_relaxed);  // a guest that has died sends nothing more
+          });
+    };
+    WARMFORK_TRY(together(other_cpu, guest_runs, caller));
+    if (!*echoed) return Failure(echoed->error());
+    if (**echoed != count + kUnrecordedTrips + 1) {
+      return fail(ErrorKind::kGuestFault, "ring: of {} messages a guest has echoed {}", count + kUnrecordedTrips + 1,
+                  **echoed);
+    }
+    return {};
+  }
+
+ private:
+  std::vector<std::shared_ptr<SharedMemory>> parts_;
+  std::unique_ptr<Machine> machine_;
+  Gva function_{};
+};
+
 Status measure_round_trips(const SuiteOptions& options, std::vector<Figure>& out) {
   options.say("ring: there and back");
-  Histogram slots, records, ping_pongs;
+  WARMFORK_TRY_ASSIGN(GuestEcho echo, GuestEcho::create(*options.kvm));
+  Histogram slots, records, guests, ping_pongs;
   const std::uint64_t per_round = options.samples(2000, 50);
   for (std::uint64_t round = 0; round < options.samples(100, 3); ++round) {
     WARMFORK_TRY(slot_round_trips(options.other_cpu, per_round, slots));
+    WARMFORK_TRY(echo.round_trips(options.other_cpu, per_round, guests));
     WARMFORK_TRY(record_round_trips_of_ring(options.other_cpu, per_round, records));
     WARMFORK_TRY(ping_pong(options.other_cpu, per_round, ping_pongs));
   }
   Figure floor = from_ticks("floors/cacheline_pingpong", ping_pongs);
-  for (const auto& [name, ticks] :
-       {std::pair{"ring/rtt/host_host", &slots}, {"ring/rtt/host_host/records", &records}}) {
+  for (const auto& [name, ticks] : {std::pair{"ring/rtt/host_host", &slots},
+                                    {"ring/rtt/host_guest", &guests},
+                                    {"ring/rtt/host_host/records", &records}}) {
     Figure figure = from_ticks(name, *ticks);
     set_floor(figure, floor);
     figure.params["message_bytes"] = 8;

@@ -56,6 +56,13 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// The rings of shared memory between two CPUs: ring/…. No figure if there is only one.
 [[nodiscard]] SuiteResult run_ring(const SuiteOptions& options);
 
+/// LC-3 machines that send each other messages, in both ways to wait, and what waiting costs: bus/…. No figure if there
+/// is only one CPU.
+[[nodiscard]] SuiteResult run_bus(const SuiteOptions& options);
+/// One LC-3 machine sends another one `messages` numbered messages, the other checks each: messages per second. Errors:
+/// kGuestFault (one is missing, came twice or out of order, as its text says), kHost.
+[[nodiscard]] Result<double> run_bus_check(const SuiteOptions& options, std::uint64_t messages);
+
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);
 

@@ -6,6 +6,7 @@
 #include "bench/suites.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
+#include "lc3/fleet/config.hpp"
 #include "machine/backend_probe.hpp"
 #include "verbs.hpp"
 
@@ -22,7 +23,10 @@ namespace {
 using Suite = bench::SuiteResult (*)(const bench::SuiteOptions&);
 const std::map<std::string, Suite> kSuites{
     {"floors", bench::run_floors}, {"lifecycle", bench::run_lifecycle},       {"lc3", bench::run_lc3},
-    {"fleet", bench::run_fleet},   {"alternatives", bench::run_alternatives}, {"ring", bench::run_ring}};
+    {"fleet", bench::run_fleet},   {"alternatives", bench::run_alternatives}, {"ring", bench::run_ring},
+    {"bus", bench::run_bus}};
+
+constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
 
 struct Options {
   std::vector<std::string> suites;
@@ -31,6 +35,7 @@ struct Options {
   std::string plot;
   bool quick = false;
   bool all_figures = false;
+  std::string messages;
 };
 
 // In a process of its own, for one sample of startup/….
@@ -75,6 +80,19 @@ int run(const Options& options) {
                                                               terminal ? "" : "\n");
                                               },
                                           .start_command = {"/proc/self/exe", "--kvm", kvm_device(), kStartVerb}};
+  if (!options.messages.empty()) {
+    const auto messages = lc3::parse_instructions(options.messages);
+    if (!messages || *messages == 0 || *messages > kMostMessages) {
+      return report(fail(ErrorKind::kUsage, "--messages {}: has to be 1 … {}, as \"10k\", \"100M\"", options.messages,
+                         kMostMessages)
+                        .value());
+    }
+    const auto rate = bench::run_bus_check(suite_options, *messages);
+    if (!rate) return report(rate.error());
+    fmt::print("{} messages from one LC-3 machine to another, each once and in order: {:.2f} M/s, {:.1f} s\n",
+               *messages, *rate * 1e-6, static_cast<double>(*messages) / *rate);
+    return kSuccess;
+  }
   std::vector<bench::Figure> figures;
   for (const std::string& name : options.suites) {
     auto result = kSuites.at(name)(suite_options);
@@ -117,6 +135,8 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench fleet                    graded LC-3 runs per second, each in a fork that is reset\n"
       "  warmfork bench alternatives             processes instead: forked for each request, or called as they are\n"
       "  warmfork bench ring                     rings in shared memory between two CPUs\n"
+      "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
+      "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
       "  warmfork bench floors --quick --json -  a few samples, JSON to standard output");
   std::vector<std::string> names;
@@ -129,6 +149,9 @@ void add_bench(CLI::App& app, Outcome& outcome) {
   verb->add_option("--plot", options->plot, "Draw the lifecycle sweep: BASE-reset and BASE-request, .png and .svg")
       ->type_name("BASE");
   verb->add_flag("--all", options->all_figures, "List every figure, also those the lifecycle report sums up");
+  verb->add_option("--messages", options->messages,
+                   "No figures: sends so many messages from one LC-3 machine to another and checks them")
+      ->type_name("N");
   verb->add_flag("--quick", options->quick, "A smoke test: few samples");
   verb->callback([options, names, &outcome] {
     if (options->suites.empty()) options->suites = names;

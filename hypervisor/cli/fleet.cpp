@@ -36,6 +36,24 @@ std::string compared(const lc3::MachineResult& one) {
   return one.verdict == Verdict::kWrongOutput ? "differs" : "not judged";
 }
 
+std::string end_text(const lc3::LinkEnd& end) {
+  return fmt::format("{}:{}", lc3::visible(end.machine, kNameWidth), end.port);
+}
+
+void print_links(const lc3::FleetReport& report) {
+  const auto known = [](const std::optional<std::uint64_t>& count) { return count ? fmt::format("{}", *count) : "?"; };
+  fmt::print("\n{:<{}}  {:<{}} {:>12} {:>12}\n", "from", kNameWidth, "to", kNameWidth, "sent", "received");
+  std::size_t rows = 0;
+  for (const lc3::LinkResult& one : report.links) {
+    const auto broken = lc3::violations_of(one);
+    if (broken.empty() && ++rows > kMostRows) continue;
+    fmt::print("{:<{}}  {:<{}} {:>12} {:>12}\n", end_text(one.from), kNameWidth, end_text(one.to), kNameWidth,
+               known(one.sent), known(one.received));
+    for (const std::string& line : broken) fmt::print("  {}\n", lc3::visible(line, 400));
+  }
+  if (rows > kMostRows) fmt::print("… and {} more\n", rows - kMostRows);
+}
+
 void print_table(const lc3::FleetReport& report) {
   const bool colour = use_colour(STDOUT_FILENO);
   fmt::print("{:<{}}  {:<18} {:>15} {:>11}  {}\n", "machine", kNameWidth, "end", "instructions", "time", "output");
@@ -56,6 +74,7 @@ void print_table(const lc3::FleetReport& report) {
     fmt::print("\n{}: {}\n", lc3::visible(one.name, 200), lc3::describe(one.verdict));
     if (!one.detail.empty()) fmt::print("{}\n", one.detail);
   }
+  if (!report.links.empty()) print_links(report);
   const double seconds = static_cast<double>(std::max<std::uint64_t>(report.ns, 1)) * 1e-9;
   fmt::print("\n{} of {} machines ended as expected; {} instructions in {}, {}\n", passed, report.machines.size(),
              instructions, time_text(seconds * 1e9), rate_text(static_cast<double>(instructions) / seconds));
@@ -79,6 +98,20 @@ void print_json(const lc3::FleetReport& report, int code) {
                                  {"output_encoding", output.encoding}};
     if (!one.detail.empty()) entry["detail"] = json_text(one.detail).text;
     json["machines"].push_back(std::move(entry));
+  }
+  if (!report.links.empty()) json["links"] = nlohmann::ordered_json::array();
+  for (const lc3::LinkResult& one : report.links) {
+    const auto number = [](const std::optional<std::uint64_t>& count) {
+      return count ? nlohmann::ordered_json(*count) : nlohmann::ordered_json(nullptr);
+    };
+    nlohmann::ordered_json entry{{"from", json_text(fmt::format("{}:{}", one.from.machine, one.from.port)).text},
+                                 {"to", json_text(fmt::format("{}:{}", one.to.machine, one.to.port)).text},
+                                 {"capacity", one.capacity},
+                                 {"sent", number(one.sent)},
+                                 {"received", number(one.received)},
+                                 {"violations", nlohmann::ordered_json::array()}};
+    for (const std::string& line : lc3::violations_of(one)) entry["violations"].push_back(json_text(line).text);
+    json["links"].push_back(std::move(entry));
   }
   fmt::print("{}\n", json.dump(2));
 }
@@ -147,14 +180,30 @@ void add_fleet(CLI::App& app, Outcome& outcome) {
       "there\n"
       "only), seed (of memory and registers; default zeros), edition (3, 2), privilege (relaxed, strict), traps "
       "(native,\n"
-      "os). [[link]] with from and to is for one machine's output as another's input; links are not supported yet.\n\n"
+      "os).\n\n"
+      "Links carry messages from a port of one machine to a port of another, through a ring in memory that the two\n"
+      "share: a pipeline, a fan-out, a fan-in, a ring, both ways. payloads/lc3/README.md has the ports' registers.\n\n"
+      "  [[link]]\n"
+      "  from = \"sieve:1\"            # machine:port, ports 0 … 7; a replica: \"echo.2:0\"\n"
+      "  to = \"sum:0\"\n"
+      "  capacity = \"64K\"           # bytes, a power of two; the same for all links of a machine\n"
+      "  wake = \"poll\"              # how WAIT, SEND and FLUSH wait: poll (fast, takes a CPU) or doorbell "
+      "(sleeps)\n\n"
+      "A machine that has links runs on a thread of its own. When it ends, however that may be, its receivers read "
+      "what\n"
+      "is left and then the end of the stream; what is sent to it is thrown away. A cycle whose machines all wait is "
+      "a\n"
+      "deadlock: as soon as every machine that could send or take something waits itself, those machines end as\n"
+      "\"deadlock\", with what each has waited for.\n\n"
       "  warmfork fleet fleet.toml               a table; on a terminal, how far it is, once a second\n"
       "  warmfork fleet fleet.toml --json        with every output\n\n"
       "Keys of --json: exit_code, passed, interrupted, ns, machines: name, verdict, stop, instructions, ns, compared,\n"
-      "output, output_encoding, detail.\n\n"
+      "output, output_encoding, detail; with links: links: from, to, capacity, sent, received (messages; null: it "
+      "could\n"
+      "not be asked), violations.\n\n"
       "Exit codes: 0 every machine ended as expected · 1 some did not · 2 wrong usage · 3 the file, or one it names, "
       "is\n"
-      "off · 4 no KVM, out of memory, links · 130 Ctrl-C: all are stopped, the report says which had not ended.");
+      "off · 4 no KVM, out of memory · 130 Ctrl-C: all are stopped, the report says which had not ended.");
   verb->add_option("file", options->file, "The fleet, as TOML")->required()->type_name("FILE");
   verb->add_option("--threads", options->threads,
                    "Worker threads (default: one per CPU; machines with a cpu have theirs)")

@@ -62,6 +62,7 @@ Sign sign_of(Verdict verdict) {
     case Verdict::kNotAssembled: return {"asm", 'A'};
     case Verdict::kUnreadable: return {"file", 'U'};
     case Verdict::kInterrupted: return {"-", '-'};
+    case Verdict::kDeadlock: return {"dead", 'D'};
   }
   return {"?", '?'};
 }

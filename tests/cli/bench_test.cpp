@@ -113,6 +113,29 @@ TEST_F(BenchTest, AlternativesSayWhereTheirServersRan) {
   }
 }
 
+TEST_F(BenchTest, BusSaysHowMachinesWaited) {
+  const Ended ended = run_cli({"bench", "bus", "--effort", "0.005", "--json", "-"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  std::map<std::string, json> figures;
+  const json result = json::parse(ended.out);
+  for (const json& figure : result.at("results")) figures[figure.at("name")] = figure;
+  if (figures.empty()) GTEST_SKIP() << "one CPU";
+  for (const char* name : {"bus/message/poll", "bus/message/doorbell"}) {
+    ASSERT_TRUE(figures.contains(name)) << name;
+    EXPECT_EQ(figures[name].at("floor"), "floors/cacheline_pingpong");
+  }
+  EXPECT_GT(figures["bus/message/doorbell"].at("counters").at("sleeps_per_round_trip"), 0.1) << "it did not sleep";
+  EXPECT_LE(figures["bus/idle_cpu/doorbell"].at("p50"), 100);
+  EXPECT_GT(figures["bus/throughput"].at("p50"), 0);
+}
+
+TEST_F(BenchTest, EveryMessageArrivesOnceAndInOrder) {
+  const Ended ended = run_cli({"bench", "bus", "--messages", "70k"});
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("70000 messages from one LC-3 machine to another, each once and in order"));
+  EXPECT_EQ(run_cli({"bench", "bus", "--messages", "many"}).code, 2);
+}
+
 TEST_F(BenchTest, JsonToStandardOutputIsNothingElse) {
   const Ended ended = run_cli({"bench", "lifecycle", "--quick", "--json", "-"});
   ASSERT_EQ(ended.code, 0) << ended.err;

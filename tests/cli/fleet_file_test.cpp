@@ -91,18 +91,49 @@ TEST(FleetFile, ErrorsNameFileLineKeyValueAndLimit) {
               StartsWith("f.toml:5: machine: name = \"a.2\": line 1 has it"));
 }
 
-TEST(FleetFile, LinksAreCheckedAndRefused) {
+TEST(FleetFile, LinksAreChecked) {
   const std::string two = std::string(kMachine) + "[[machine]]\nname = \"b\"\nprogram = \"b.asm\"\n";
-  const auto link = [](const char* from, const char* to) {
-    return fmt::format("[[link]]\nfrom = \"{}\"\nto = \"{}\"\n", from, to);
+  const auto link = [](const char* from, const char* to, const char* more = "") {
+    return fmt::format("[[link]]\nfrom = \"{}\"\nto = \"{}\"\n{}", from, to, more);
   };
-  EXPECT_EQ(error_of_fleet(two + link("a", "b")), "f.toml:7: links are not supported yet");
-  EXPECT_EQ(error_of_fleet(two + link("a", "c")), "f.toml:7: link: to = \"c\": no such machine");
-  EXPECT_THAT(error_of_fleet(two + link("a", "a")), HasSubstr("lead back to it"));
-  EXPECT_THAT(error_of_fleet(two + link("a", "b") + link("b", "a")), HasSubstr("lead back to it"));
-  EXPECT_THAT(error_of_fleet(two + link("a", "b") + link("a", "b")), HasSubstr("line 7 has it already"));
-  EXPECT_THAT(error_of_fleet(std::string(kMachine) + "count = 2\n" + link("a", "a")), HasSubstr("2 machines have"));
-  EXPECT_THAT(error_of_fleet(two + "[[link]]\nfrom = \"a\"\n"), HasSubstr("to is missing"));
+  // There and back, and a second link the same way from other ports.
+  const auto fleet = parse_fleet(
+      two + link("a:0", "b:0") + link("b:0", "a:0", "capacity = \"64K\"\nwake = \"doorbell\"\n") + link("a:7", "b:7"),
+      "f.toml");
+  ASSERT_TRUE(fleet) << fleet.error().message;
+  ASSERT_EQ(fleet->links.size(), 3U);
+  EXPECT_EQ(fleet->links[0].capacity, 65536U);
+  EXPECT_EQ(fleet->links[0].wake, lc3::Wake::kPoll);
+  EXPECT_EQ(fleet->links[1].wake, lc3::Wake::kDoorbell);
+  EXPECT_EQ(fleet->links[1].from.index, 1U);
+  EXPECT_EQ(fleet->links[2].to.port, 7U);
+  const auto replicas = parse_fleet("[[machine]]\nname = \"x\"\nprogram = \"x.asm\"\n" + std::string(kMachine) +
+                                        "count = 3\n" + link("a.2:1", "a.3:0"),
+                                    "f.toml");
+  ASSERT_TRUE(replicas) << replicas.error().message;
+  EXPECT_EQ(replicas->links[0].from.index, 2U);
+  EXPECT_EQ(replicas->links[0].from.spec, 1U);
+
+  EXPECT_EQ(error_of_fleet(two + link("a:0", "c:0")), "f.toml:9: link: to = \"c:0\": no such machine");
+  EXPECT_EQ(error_of_fleet(two + link("a:0", "a:1")),
+            "f.toml:9: link: to = \"a:1\": a link leads to another machine than it comes from");
+  EXPECT_EQ(error_of_fleet(two + link("a:0", "b:0") + link("a:0", "b:1")),
+            "f.toml:10: link: from = \"a:0\": that port sends to the link of line 7");
+  EXPECT_EQ(error_of_fleet(two + link("a:0", "b:0") + link("a:1", "b:0")),
+            "f.toml:10: link: to = \"b:0\": that port receives from the link of line 7");
+  EXPECT_EQ(error_of_fleet(two + link("a:8", "b:0")), "f.toml:8: link: from = \"a:8\": a machine has the ports 0 … 7");
+  EXPECT_THAT(error_of_fleet(two + link("a:", "b:0")), HasSubstr("the ports 0 … 7"));
+  EXPECT_THAT(error_of_fleet(two + link("a:1x", "b:0")), HasSubstr("the ports 0 … 7"));
+  EXPECT_THAT(error_of_fleet(two + link("a", "b:0")), HasSubstr("from = \"a\": the port is missing"));
+  EXPECT_THAT(error_of_fleet(std::string(kMachine) + "count = 2\n" + link("a:0", "a.1:0")),
+              HasSubstr("2 machines have that name, a link needs one: \"a.1:0\""));
+  EXPECT_THAT(error_of_fleet(two + "[[link]]\nfrom = \"a:0\"\n"), HasSubstr("f.toml:7: link: to is missing"));
+  EXPECT_THAT(error_of_fleet(two + link("a:0", "b:0", "capacity = 12288\n")),
+              HasSubstr("f.toml:10: link: capacity = 12288: has to be a power of two"));
+  EXPECT_THAT(error_of_fleet(two + link("a:0", "b:0", "capacity = 2048\n")), HasSubstr("has to be 4096 … 16777216"));
+  EXPECT_THAT(error_of_fleet(two + link("a:0", "b:0", "wake = \"loud\"\n")), HasSubstr("\"poll\", \"doorbell\""));
+  EXPECT_THAT(error_of_fleet(two + link("a:0", "b:0") + link("b:0", "a:0", "capacity = \"8K\"\n")),
+              HasSubstr("f.toml:10: link: capacity = 8192: machine \"b\" has a link of 65536 in line 7"));
 }
 
 TEST(Judge, ComparesExactlyOrWithoutWhatTrails) {
@@ -183,11 +214,10 @@ TEST_F(GradeOffline, TestSetsAndSubmissionsThatAreOffAreNamed) {
 
 TEST_F(GradeOffline, AFleetThatIsOffIsNamed) {
   EXPECT_EQ(run_cli({"fleet", path("none.toml")}).code, 3);
-  const Ended linked =
-      run_cli({"fleet", file("f.toml", std::string(kMachine) + "[[machine]]\nname = \"b\"\nprogram = "
-                                                               "\"b\"\n[[link]]\nfrom = \"a\"\nto = \"b\"\n")});
-  EXPECT_EQ(linked.code, 4);
-  EXPECT_THAT(linked.err, HasSubstr("f.toml:7: links are not supported yet"));
+  const Ended linked = run_cli(
+      {"fleet", file("f.toml", std::string(kMachine) + "[[link]]\nfrom = \"a:0\"\nto = \"a:0\"\ncapacity = 1\n")});
+  EXPECT_EQ(linked.code, 3);
+  EXPECT_THAT(linked.err, HasSubstr("f.toml:7: link: capacity = 1: has to be"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 using namespace warmfork::lc3;
 
@@ -37,7 +38,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       for (std::uint32_t i = 0; i < machine.count; ++i) names.insert(replica_name(machine, i));
       count += machine.count;
     }
-    WARMFORK_REQUIRE(count > 0 && count <= kMaxMachines && names.size() == count && fleet->links.empty());
+    WARMFORK_REQUIRE(count > 0 && count <= kMaxMachines && names.size() == count);
+    WARMFORK_REQUIRE(fleet->links.size() <= kMaxLinks);
+    std::set<std::pair<std::size_t, unsigned>> senders, receivers;
+    std::uint64_t bytes = 0;
+    for (const LinkSpec& link : fleet->links) {
+      for (const LinkEnd* const end : {&link.from, &link.to}) {
+        WARMFORK_REQUIRE(end->index < count && end->spec < fleet->machines.size() && end->port < kPortCount);
+        WARMFORK_REQUIRE(names.contains(end->machine));
+      }
+      WARMFORK_REQUIRE(link.from.index != link.to.index);
+      WARMFORK_REQUIRE(senders.emplace(link.from.index, link.from.port).second);
+      WARMFORK_REQUIRE(receivers.emplace(link.to.index, link.to.port).second);
+      WARMFORK_REQUIRE(warmfork::ring::valid_capacity(link.capacity));
+      bytes += link.capacity;
+    }
+    WARMFORK_REQUIRE(bytes <= kMaxAllLinkBytes);
   }
   if (const auto tests = parse_tests(text, "input.toml"); !tests) {
     check_error(tests.error().message);

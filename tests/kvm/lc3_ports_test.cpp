@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <string>
 #include <thread>
 #include <vector>
@@ -280,6 +281,155 @@ TEST_P(Lc3Ports, ConnectionsThatDoNotFitAreRefused) {
   const auto connected = bare.lc3->connect(connections);
   ASSERT_FALSE(connected);
   EXPECT_EQ(connected.error().kind, ErrorKind::kUsage);
+}
+
+// A peer whose part of the ring a hostile guest writes: a guest that is no LC-3, with the rights a link gives it. What
+// it does costs the machine at the other end that port, and nobody else anything.
+class HostilePeer : public Lc3Ports {
+ protected:
+  /// A guest that has one side of `link`.
+  std::unique_ptr<Machine> attacker(const std::shared_ptr<Link>& link, bool sends) {
+    MachineConfig config;
+    config.memory_bytes = 512 << 10;
+    config.stack_bytes = 64 << 10;
+    config.shared_regions = {{.name = "ring",
+                              .bytes = ring::spsc_producer_part_bytes(kLinkBytes),
+                              .access = sends ? SharedAccess::kReadWrite : SharedAccess::kReadOnly},
+                             {.name = "page",
+                              .bytes = ring::kPageBytes,
+                              .access = sends ? SharedAccess::kReadOnly : SharedAccess::kReadWrite}};
+    config.shared = {link->producer_part(), link->consumer_part()};
+    return make_ready("probe_shared_region", std::move(config));
+  }
+  static void poke(Machine& attacker, std::size_t region, std::uint64_t offset, std::uint64_t value) {
+    const std::uint64_t begin = attacker.shared_region(region)->begin.value;
+    const auto done = attacker.call(*attacker.find_vmcall("poke"), std::vector<std::uint64_t>{begin + offset, value},
+                                    {.timeout_ns = kTimeout});
+    EXPECT_TRUE(done) << done.error().message;
+  }
+  void expect_pipeline_works() {
+    const auto in = link(), out = link();
+    PortConnections connections;
+    connections.ports[0] = {.in = in, .looks = 10};
+    connections.ports[1] = {.out = out, .looks = 10};
+    Stage bystander = stage(connections);
+    ASSERT_NE(bystander.lc3, nullptr);
+    ring::SpscProducer<ring::Hostile> producer(in->producer_view());
+    ring::SpscConsumer<ring::Hostile> consumer(out->consumer_view());
+    for (std::uint16_t i = 0; i < 3; ++i) ASSERT_TRUE(producer.push(std::as_bytes(std::span(&i, 1))));
+    ASSERT_TRUE(producer.push({}, lc3::kEndOfStream));
+    const auto ran = bystander.lc3->run(1000, {.timeout_ns = kTimeout});
+    ASSERT_TRUE(ran) << ran.error().message;
+    EXPECT_EQ(ran->stop, StopReason::kHalted);
+    for (std::uint16_t i = 0; i < 3; ++i) EXPECT_EQ(first_word(consumer), i + 1);
+    const auto report = bystander.lc3->port_report(0);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->received, 3U);
+    EXPECT_FALSE(report->in);
+  }
+
+  static constexpr std::uint64_t kTail = offsetof(ring::SpscProducerPage, tail);
+  static constexpr std::uint64_t kData = ring::kPageBytes;
+};
+INSTANTIATE_TEST_SUITE_P(Kinds, HostilePeer, ::testing::Values(ForkKind::kVm, ForkKind::kSpace),
+                         [](const auto& kind) { return kind.param == ForkKind::kVm ? "vm" : "space"; });
+
+TEST_P(HostilePeer, ASenderThatCorruptsItsRingSpoilsOnePort) {
+  load(kStage);
+  struct Attack {
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> before, then;
+    ring::Reason caught;
+    std::uint64_t value;
+  };
+  const std::uint64_t padding = std::uint64_t{1} << 48;
+  const std::vector<Attack> attacks{
+      {{}, {{kTail, std::uint64_t{1} << 40}}, ring::Reason::kIndex, std::uint64_t{1} << 40},
+      {{}, {{kTail, 3}}, ring::Reason::kAlignment, 3},
+      {{}, {{kData, 0xfffffff0}, {kTail, 16}}, ring::Reason::kLength, 0xfffffff8},
+      {{}, {{kData, padding | 8}, {kTail, 16}}, ring::Reason::kPadding, 16},
+      // A message of one word, as it should be; then the index goes back.
+      {{{kData, 2}, {kData + 8, 41}, {kTail, 16}}, {{kTail, 8}}, ring::Reason::kIndex, 8},
+  };
+  for (const Attack& attack : attacks) {
+    const auto in = link(), out = link();
+    PortConnections connections;
+    connections.ports[0] = {.in = in, .looks = 10};
+    connections.ports[1] = {.out = out, .looks = 10};
+    Stage victim = stage(connections);
+    const auto hostile = attacker(in, true);
+    ASSERT_TRUE(victim.lc3 && hostile);
+    for (const auto& [offset, value] : attack.before) poke(*hostile, 0, offset, value);
+    const auto waits = victim.lc3->run(1000, {.timeout_ns = kTimeout});
+    ASSERT_TRUE(waits) << waits.error().message;
+    EXPECT_EQ(waits->stop, StopReason::kWaiting);
+    for (const auto& [offset, value] : attack.then) poke(*hostile, 0, offset, value);
+    const auto ends = victim.lc3->run(1000, {.timeout_ns = kTimeout});
+    ASSERT_TRUE(ends) << ends.error().message;
+    EXPECT_EQ(ends->stop, StopReason::kHalted) << "WAIT completes: nothing will ever come";
+    const auto report = victim.lc3->port_report(0);
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_EQ(report->in.reason, attack.caught) << ring::describe(report->in.reason);
+    EXPECT_EQ(report->in.value, attack.value);
+    EXPECT_EQ(report->received, attack.before.empty() ? 0U : 1U);
+    // The port beside it is as it was.
+    EXPECT_FALSE(victim.lc3->port_report(1)->out);
+    const auto told = victim.lc3->finish_port(1);
+    EXPECT_TRUE(told && *told);
+    expect_pipeline_works();
+  }
+}
+
+TEST_P(HostilePeer, AReceiverThatCorruptsItsIndexHoldsNobodyUp) {
+  load(std::string(".ORIG x3000\nLD R1, BUFFER\nLOOP STI R1, OUT_SEND\nBR LOOP\n") + kRegisters);
+  const auto out = link();
+  PortConnections connections;
+  connections.ports[1] = {.out = out, .looks = 10};
+  Stage victim = stage(connections);
+  const auto hostile = attacker(out, false);
+  ASSERT_TRUE(victim.lc3 && hostile);
+  poke(*hostile, 1, offsetof(ring::SpscConsumerPage, head), 0xdeadbee8);
+  // Far more than the ring holds: a sender that believed the index would write over what is unread, or wait for ever.
+  const auto ran = victim.lc3->run(20'000, {.timeout_ns = kTimeout});
+  ASSERT_TRUE(ran) << ran.error().message;
+  EXPECT_EQ(ran->stop, StopReason::kBudget);
+  const auto report = victim.lc3->port_report(1);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->out.reason, ring::Reason::kIndex);
+  EXPECT_EQ(report->out.value, 0xdeadbee8U);
+  EXPECT_LE(report->sent * 8, kLinkBytes);
+}
+
+TEST_P(HostilePeer, AFloodOfDoorbellsWakesInVainAndNoMore) {
+  load(kStage);
+  const auto in = link(), out = link();
+  PortConnections connections;
+  connections.ports[0] = {.in = in, .looks = 10, .doorbells = true};
+  connections.ports[1] = {.out = out, .looks = 10};
+  Stage victim = stage(connections);
+  const auto hostile = make_ready("probe_calls");
+  ASSERT_TRUE(victim.lc3 && hostile);
+  ASSERT_TRUE(hostile->bind_doorbell(1, in->receiver_bell()));
+  std::thread flood([&] {
+    const auto rang = hostile->call(*hostile->find_vmcall("ring_doorbell"),
+                                    std::vector<std::uint64_t>{1, ~std::uint64_t{0}}, {.timeout_ns = 150'000'000});
+    EXPECT_FALSE(rang);
+  });
+  std::atomic<unsigned> wakes = 0;
+  std::thread server([&] { serve(victim, wakes); });
+  while (wakes < 20) std::this_thread::yield();  // serve() gives up if it is not woken
+  ring::SpscProducer<ring::Hostile> producer(in->producer_view());
+  ring::SpscConsumer<ring::Hostile> consumer(out->consumer_view());
+  const std::uint16_t word = 6;
+  EXPECT_TRUE(producer.push(std::as_bytes(std::span(&word, 1))));
+  if (producer.needs_wake()) in->receiver_bell()->ring();
+  EXPECT_EQ(first_word(consumer), 7);
+  flood.join();
+  EXPECT_TRUE(producer.push({}, lc3::kEndOfStream));
+  if (producer.needs_wake()) in->receiver_bell()->ring();
+  server.join();
+  const auto report = victim.lc3->port_report(0);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->received, 1U);
 }
 
 }  // namespace

@@ -89,4 +89,13 @@ inline constexpr std::uint64_t port_options(std::uint32_t looks, bool rings = fa
   return looks | std::uint64_t{rings} << 32 | std::uint64_t{doorbell} << 40;
 }
 
+/// What lc3_port_report says of a port: this many words.
+enum PortReportWord : std::uint32_t {
+  kPortReportReceived,  // messages taken from the link
+  kPortReportSent,
+  kPortReportIn,       // the rule its sender has broken: ring::Reason, value, limit
+  kPortReportOut = 5,  // the rule its receiver has broken
+  kPortReportWords = 8,
+};
+
 }  // namespace warmfork::lc3

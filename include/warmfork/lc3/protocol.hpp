@@ -43,6 +43,7 @@
 //   lc3_end_port            port                         0; nothing more will come there than is in the ring
 //   lc3_finish_port         port                         1: whoever receives from it has been told that nothing more
 //                                                        will come; 0: its ring is full, or there is none
+//   lc3_port_report         port                         address of kPortReportWords words (ports.hpp), or 0
 //
 // `words` are 16-bit words in the processor's order. Between calls a host may also use the rings, registers and memory
 // of the State directly, within the rules of state.hpp.

@@ -100,6 +100,7 @@ bool connect_port(State& state, Ports& ports, std::uint32_t number, PortKind kin
       if (ring::check_spsc(*view.own, *view.peer, capacity)) return false;
       port.out.emplace(view);
       port.out_words = 0;
+      port.sent = 0;
       port.out_too_long = port.refused = false;
       port.send_looks = looks;
       port.send_rings = rings;
@@ -149,6 +150,7 @@ bool take_message(Port& port) {
   if (!pull(port)) return false;
   if (port.type == kEndOfStream) {
     port.ended = true;
+    if (port.link) --port.received;  // no message
     return false;
   }
   return port.at_hand = true;
@@ -172,6 +174,7 @@ Sent send_message(Ports& ports, Port& port, const std::uint16_t* words, std::uin
   if (port.out->violation()) return Sent::kDone;
   const std::span<const std::uint16_t> message(words, count);
   if (!port.out->push(std::as_bytes(message))) return port.out->violation() ? Sent::kDone : Sent::kNoRoom;
+  ++port.sent;
   if (port.send_rings && ports.ring_doorbell != nullptr && port.out->needs_wake()) ports.ring_doorbell(port.send_bell);
   return Sent::kDone;
 }

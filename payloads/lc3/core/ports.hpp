@@ -30,6 +30,7 @@ struct Port {
 
   // Sending.
   std::uint16_t out_words;
+  std::uint64_t sent;
   bool out_too_long, refused;
   std::uint16_t out_message[kPortMessageWords];
 

@@ -364,41 +364,105 @@ Status check_names(const FleetFile& fleet) {
   return {};
 }
 
-// Each machine has one console: at most one link begins at it, at most one ends there. So a machine that is met again
-// when links are followed from it is in a ring, which never comes to an end.
+/// A machine by the name it is reported by, replicas each by its own.
+struct Named {
+  std::size_t index = 0, spec = 0;
+};
+using Names = std::map<std::string, Named, std::less<>>;
+
+Names names_of(const FleetFile& fleet) {
+  Names names;
+  std::size_t index = 0;
+  for (std::size_t spec = 0; spec < fleet.machines.size(); ++spec) {
+    for (std::uint32_t i = 0; i < fleet.machines[spec].count; ++i) {
+      names.emplace(replica_name(fleet.machines[spec], i), Named{index++, spec});
+    }
+  }
+  return names;
+}
+
+// "machine:port"; names may have colons themselves.
+Result<LinkEnd> parse_end(TableReader& reader, const char* key, const FleetFile& fleet, const Names& names) {
+  const toml::node* const node = reader.take(key);
+  if (node == nullptr) return reader.missing(key, "\"machine:port\"");
+  WARMFORK_TRY_ASSIGN(const auto text, reader.text(key, kMaxNameBytes + 16));
+  const std::size_t colon = text->rfind(':');
+  if (colon == std::string::npos) {
+    return reader.off(*node, key, fmt::format("the port is missing: \"machine:port\", ports 0 … {}", kPortCount - 1));
+  }
+  LinkEnd end;
+  end.machine = text->substr(0, colon);
+  const std::string_view digits = std::string_view(*text).substr(colon + 1);
+  const auto [last, error] = std::from_chars(digits.data(), digits.data() + digits.size(), end.port);
+  if (error != std::errc{} || last != digits.data() + digits.size() || end.port >= kPortCount) {
+    return reader.off(*node, key, fmt::format("a machine has the ports 0 … {}", kPortCount - 1));
+  }
+  const auto found = names.find(end.machine);
+  if (found == names.end()) {
+    const auto family = std::ranges::find(fleet.machines, end.machine, &MachineSpec::name);
+    if (family == fleet.machines.end()) return reader.off(*node, key, "no such machine");
+    return reader.off(*node, key,
+                      fmt::format("{} machines have that name, a link needs one: \"{}:{}\"", family->count,
+                                  visible(replica_name(*family, 0), kShownBytes), end.port));
+  }
+  end.index = found->second.index;
+  end.spec = found->second.spec;
+  return end;
+}
+
+Result<LinkSpec> parse_link(const toml::table& table, const std::string& file, const FleetFile& fleet,
+                            const Names& names) {
+  LinkSpec link;
+  TableReader reader(table, file, "link: ");
+  link.line = reader.line();
+  WARMFORK_TRY_ASSIGN(link.from, parse_end(reader, "from", fleet, names));
+  WARMFORK_TRY_ASSIGN(link.to, parse_end(reader, "to", fleet, names));
+  const toml::node* const capacity = reader.take("capacity");
+  WARMFORK_TRY(reader.number("capacity", ring::kLeastCapacity, kMaxLinkBytes, link.capacity, parse_bytes,
+                             "or \"64K\", \"1M\" (bytes), a power of two"));
+  if (!ring::valid_capacity(link.capacity)) return reader.off(*capacity, "capacity", "has to be a power of two");
+  WARMFORK_TRY_ASSIGN(const auto wake, reader.word("wake", kWakeNames));
+  if (wake) link.wake = static_cast<Wake>(*wake);
+  WARMFORK_TRY(reader.end());
+  if (link.from.index == link.to.index) {
+    return reader.off(*table.get("to"), "to", "a link leads to another machine than it comes from");
+  }
+  return link;
+}
+
 Status check_links(const FleetFile& fleet) {
-  std::map<std::string, const LinkSpec*> from;
-  std::map<std::string, const LinkSpec*> to;
+  std::map<std::pair<std::size_t, unsigned>, std::uint32_t> from, to;  // lines
+  std::map<std::size_t, const LinkSpec*> of_family;                    // the first link of each
+  std::map<std::size_t, bool> linked;
+  std::uint64_t bytes = 0;
   for (const LinkSpec& link : fleet.links) {
-    const auto check = [&](const char* key, const std::string& name, auto& ends) -> Status {
-      const auto machine = std::ranges::find(fleet.machines, name, &MachineSpec::name);
-      if (machine == fleet.machines.end()) {
-        return fail(ErrorKind::kInput, "{}:{}: link: {} = \"{}\": no such machine", fleet.name, link.line, key,
-                    visible(name, kShownBytes));
+    const auto check = [&](const char* key, const LinkEnd& end, const char* does, auto& ends) -> Status {
+      const auto [found, added] = ends.emplace(std::pair(end.index, end.port), link.line);
+      if (!added) {
+        return fail(ErrorKind::kInput, "{}:{}: link: {} = \"{}:{}\": that port {} the link of line {}", fleet.name,
+                    link.line, key, visible(end.machine, kShownBytes), end.port, does, found->second);
       }
-      if (machine->count != 1) {
-        return fail(ErrorKind::kInput, "{}:{}: link: {} = \"{}\": {} machines have that name, a link needs one",
-                    fleet.name, link.line, key, visible(name, kShownBytes), machine->count);
-      }
-      if (!ends.emplace(name, &link).second) {
+      const LinkSpec& first = *of_family.emplace(end.spec, &link).first->second;
+      if (first.capacity != link.capacity) {
         return fail(ErrorKind::kInput,
-                    "{}:{}: link: {} = \"{}\": line {} has it already, a console has one link each way", fleet.name,
-                    link.line, key, visible(name, kShownBytes), ends.at(name)->line);
+                    "{}:{}: link: capacity = {}: machine \"{}\" has a link of {} in line {}; all of a machine's have "
+                    "the same",
+                    fleet.name, link.line, link.capacity, visible(end.machine, kShownBytes), first.capacity,
+                    first.line);
       }
+      linked[end.index] = true;
       return {};
     };
-    WARMFORK_TRY(check("from", link.from, from));
-    WARMFORK_TRY(check("to", link.to, to));
-  }
-  for (const LinkSpec& first : fleet.links) {
-    const LinkSpec* link = &first;
-    for (std::size_t steps = 0; link != nullptr && steps < fleet.links.size(); ++steps) {
-      if (link->to == first.from) {
-        return fail(ErrorKind::kInput, "{}:{}: link: to = \"{}\": the links from there lead back to it", fleet.name,
-                    link->line, visible(link->to, kShownBytes));
-      }
-      const auto next = from.find(link->to);
-      link = next == from.end() ? nullptr : next->second;
+    WARMFORK_TRY(check("from", link.from, "sends to", from));
+    WARMFORK_TRY(check("to", link.to, "receives from", to));
+    bytes += link.capacity;
+    if (bytes > kMaxAllLinkBytes) {
+      return fail(ErrorKind::kInput, "{}:{}: link: capacity = {}: more than {} bytes of links in all", fleet.name,
+                  link.line, link.capacity, kMaxAllLinkBytes);
+    }
+    if (linked.size() > kMaxLinkedMachines) {
+      return fail(ErrorKind::kInput, "{}:{}: link: more than {} machines have links: each has a thread of its own",
+                  fleet.name, link.line, kMaxLinkedMachines);
     }
   }
   return {};
@@ -522,7 +586,7 @@ Result<FleetFile> parse_fleet(std::string_view text, const std::string& name) {
   fleet.name = name;
   TableReader reader(table, name, "");
   WARMFORK_TRY_ASSIGN(const auto machines, tables(reader, "machine", kMaxMachineTables));
-  WARMFORK_TRY_ASSIGN(const auto links, tables(reader, "link", kMaxMachineTables));
+  WARMFORK_TRY_ASSIGN(const auto links, tables(reader, "link", kMaxLinks));
   WARMFORK_TRY(reader.end());
   if (machines.empty()) return fail(ErrorKind::kInput, "{}: no machines: there is no [[machine]]", name);
   for (const toml::table* one : machines) {
@@ -530,19 +594,12 @@ Result<FleetFile> parse_fleet(std::string_view text, const std::string& name) {
     fleet.machines.push_back(std::move(machine));
   }
   WARMFORK_TRY(check_names(fleet));
+  const Names named = names_of(fleet);
   for (const toml::table* one : links) {
-    TableReader link(*one, name, "link: ");
-    WARMFORK_TRY_ASSIGN(const auto from, link.text("from", kMaxNameBytes));
-    WARMFORK_TRY_ASSIGN(const auto to, link.text("to", kMaxNameBytes));
-    if (!from) return link.missing("from", "the machine whose output it is");
-    if (!to) return link.missing("to", "the machine whose input it is");
-    WARMFORK_TRY(link.end());
-    fleet.links.push_back({*from, *to, link.line()});
+    WARMFORK_TRY_ASSIGN(LinkSpec link, parse_link(*one, name, fleet, named));
+    fleet.links.push_back(std::move(link));
   }
   WARMFORK_TRY(check_links(fleet));
-  if (!fleet.links.empty()) {
-    return fail(ErrorKind::kUnsupported, "{}:{}: links are not supported yet", name, fleet.links.front().line);
-  }
   return fleet;
 }
 

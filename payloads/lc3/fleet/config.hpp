@@ -12,6 +12,7 @@
 #include "lc3/fleet/judge.hpp"
 #include "lc3/host/lc3_vm.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -29,6 +30,10 @@ inline constexpr std::size_t kMaxSeeds = 16;
 inline constexpr std::size_t kMaxMachineTables = 256;  // each is a master, with compilers of its own
 inline constexpr std::size_t kMaxMachines = 4096;      // replicas counted
 inline constexpr std::size_t kMaxFleetOutputBytes = std::size_t{1} << 30;  // output_limit of all machines together
+inline constexpr std::size_t kMaxLinks = 512;
+inline constexpr std::size_t kMaxLinkedMachines = 256;                       // each has a thread of its own
+inline constexpr std::uint64_t kMaxLinkBytes = std::uint64_t{16} << 20;      // capacity of one
+inline constexpr std::uint64_t kMaxAllLinkBytes = std::uint64_t{256} << 20;  // of all of a fleet together
 inline constexpr std::size_t kMaxNameBytes = 200;
 inline constexpr std::size_t kMaxProgramFiles = 16;
 
@@ -87,9 +92,26 @@ struct MachineSpec {
   std::uint32_t line = 0;
 };
 
-/// The output of one machine is another one's input.
+/// How a machine waits for the other end of a link.
+enum class Wake : std::uint8_t {
+  kPoll,      // it looks: in the guest first, then its thread, which yields between looks
+  kDoorbell,  // its thread sleeps until the other end rings
+};
+inline constexpr std::array kWakeNames = {"poll", "doorbell"};
+
+/// One end of a link: a port of one machine.
+struct LinkEnd {
+  std::string machine;    // as in the file: a replica's name if there are several
+  std::size_t index = 0;  // of FleetFile::machines, with all replicas counted
+  std::size_t spec = 0;   // of FleetFile::machines
+  unsigned port = 0;
+};
+
+/// Messages that one machine sends from a port arrive at a port of another one.
 struct LinkSpec {
-  std::string from, to;
+  LinkEnd from, to;
+  std::uint64_t capacity = 1 << 16;  // bytes of the ring; the same for all links of a machine
+  Wake wake = Wake::kPoll;
   std::uint32_t line = 0;
 };
 
@@ -99,8 +121,8 @@ struct FleetFile {
   std::vector<LinkSpec> links;
 };
 
-/// A fleet as TOML. Links are checked: both ends exist and are single machines, no machine has two links to it or two
-/// from it, no ring of links. Then, as there are no links yet, kUnsupported.
+/// A fleet as TOML. Links are checked: both ends exist and are two machines, no port sends to two links or receives
+/// from two, all links of a machine have one capacity. Cycles of links are what conversations are made of.
 [[nodiscard]] Result<FleetFile> parse_fleet(std::string_view text, const std::string& name);
 /// A fleet from a file, with all texts read; programs' names are made relative to the file's directory.
 [[nodiscard]] Result<FleetFile> load_fleet(const std::string& path);

@@ -3,6 +3,7 @@
 #include "fork/fork.hpp"
 #include "fork/snapshot.hpp"
 #include "lc3/asm/load_program.hpp"
+#include "lc3/fleet/bus.hpp"
 #include "lc3/fleet/grade.hpp"
 #include "lc3/fleet/isolated_run.hpp"
 
@@ -28,6 +29,10 @@ namespace {
 
 constexpr std::uint64_t kSlice = 4'000'000;  // instructions: a millisecond or two
 constexpr std::size_t kDetailBytes = 300;
+// How often a guest looks at a ring before its thread does: long where every machine has a CPU, and else about as long
+// as leaving the guest takes, so that the CPU goes to whoever is waited for.
+constexpr std::uint32_t kManyLooks = PortConnections::kDefaultLooks;
+constexpr std::uint32_t kFewLooks = 256;
 constexpr auto kTick = std::chrono::milliseconds(50);
 
 std::uint64_t now_ns() {
@@ -44,7 +49,7 @@ struct Family {
   std::vector<GuestCpu*> cpus;  // by worker; nullptr: its forks have their own, or that worker never runs them
 };
 
-/// One machine. A link, once there are any, is a source of input and a taker of output here, between slices.
+/// One machine.
 struct Member {
   Family* family = nullptr;
   std::unique_ptr<Fork> fork;
@@ -61,6 +66,7 @@ struct Queue {
 struct Worker {
   std::optional<int> cpu;  // pinned there
   Queue* queue = nullptr;
+  std::optional<std::size_t> only;  // the one machine it runs: one that has links, and may sleep
   std::thread thread;
   std::mutex mutex;          // of what follows
   Guest* running = nullptr;  // to be cancelled
@@ -71,8 +77,17 @@ class Fleet {
   Fleet(const FleetFile& file, const FleetOptions& options) : file_(file), options_(options) {}
 
   Result<FleetReport> run(const kvm::Kvm& kvm) {
+    std::size_t machines = 0;
+    for (const MachineSpec& spec : file_.machines) machines += spec.count;
+    std::vector<bool> linked(machines);
+    for (const LinkSpec& link : file_.links) linked[link.from.index] = linked[link.to.index] = true;
+    const auto threads = static_cast<std::size_t>(std::ranges::count(linked, true));
+    WARMFORK_TRY_ASSIGN(bus_, Bus::create(file_.links, machines, threads <= usable_cpus() ? kManyLooks : kFewLooks));
+    for (const LinkSpec& link : file_.links) {
+      report_.links.push_back({.from = link.from, .to = link.to, .capacity = link.capacity, .violations = {}});
+    }
     WARMFORK_TRY(plan_workers());
-    for (const MachineSpec& spec : file_.machines) WARMFORK_TRY(make_family(kvm, spec));
+    for (std::size_t i = 0; i < file_.machines.size(); ++i) WARMFORK_TRY(make_family(kvm, i));
     const std::uint64_t begin = now_ns();
     work();
     report_.ns = now_ns() - begin;
@@ -90,9 +105,19 @@ class Fleet {
     CPU_ZERO(&usable);
     ::sched_getaffinity(0, sizeof usable, &usable);
     std::size_t unpinned = 0;
+    std::size_t index = 0;
     for (const MachineSpec& spec : file_.machines) {
+      std::size_t sharing = 0;  // of its replicas, those that take turns with others
+      for (std::uint32_t i = 0; i < spec.count; ++i, ++index) {
+        if (!bus_->linked(index)) {
+          ++sharing;
+          continue;
+        }
+        add_worker(spec.cpu, nullptr);
+        workers_.back()->only = index;
+      }
       if (!spec.cpu) {
-        unpinned += spec.count;
+        unpinned += sharing;
         continue;
       }
       const int cpu = *spec.cpu;
@@ -100,20 +125,34 @@ class Fleet {
         return fail(ErrorKind::kInput, "{}:{}: machine: cpu = {}: not one of the {} CPUs this process may use",
                     file_.name, spec.line, cpu, CPU_COUNT(&usable));
       }
-      if (pinned_.contains(cpu)) continue;
-      add_worker(cpu, pinned_[cpu]);
+      if (sharing == 0 || pinned_.contains(cpu)) continue;
+      add_worker(cpu, &pinned_[cpu]);
     }
     const unsigned threads = options_.threads == 0 ? usable_cpus() : options_.threads;
-    for (std::size_t i = 0; i < std::min<std::size_t>(threads, unpinned); ++i) add_worker(std::nullopt, general_);
+    for (std::size_t i = 0; i < std::min<std::size_t>(threads, unpinned); ++i) add_worker(std::nullopt, &general_);
     return {};
   }
-  void add_worker(std::optional<int> cpu, Queue& queue) {
+  void add_worker(std::optional<int> cpu, Queue* queue) {
     workers_.push_back(std::make_unique<Worker>());
     workers_.back()->cpu = cpu;
-    workers_.back()->queue = &queue;
+    workers_.back()->queue = queue;
   }
 
-  Status make_family(const kvm::Kvm& kvm, const MachineSpec& spec) {
+  // Room for the links of the machines of one [[machine]]: check_links() has seen to it that all have one capacity.
+  [[nodiscard]] PortRegions regions(std::size_t spec) const {
+    PortRegions regions;
+    for (const LinkSpec& link : file_.links) {
+      for (const LinkEnd* const end : {&link.from, &link.to}) {
+        if (end->spec != spec) continue;
+        regions.ports = std::max(regions.ports, end->port + 1);
+        regions.link_bytes = link.capacity;
+      }
+    }
+    return regions;
+  }
+
+  Status make_family(const kvm::Kvm& kvm, std::size_t number) {
+    const MachineSpec& spec = file_.machines[number];
     const auto at = [&](const Error& error) {
       return with_context(error, fmt::format("{}:{}: machine \"{}\"", file_.name, spec.line, visible(spec.name, 60)));
     };
@@ -123,24 +162,31 @@ class Fleet {
     family->spec = &spec;
     family->options = spec.machine;
     family->options.stop_for_output = false;  // nobody watches
+    family->options.ports = regions(number);
     WARMFORK_TRY_ASSIGN(family->master, Lc3Vm::create(kvm, family->options));
     if (const auto loaded = family->master->load(*program); !loaded) return at(loaded.error());
     WARMFORK_TRY_ASSIGN(auto snapshot, Snapshot::take(kvm, family->master->machine()));
     WARMFORK_TRY_ASSIGN(family->source, make_fork_source(kvm, std::move(snapshot), {.kind = spec.fork}, spec.count));
     Queue& queue = spec.cpu ? pinned_[*spec.cpu] : general_;
+    const std::size_t first = members_.size();
     for (const auto& worker : workers_) {
       family->cpus.push_back(nullptr);
-      if (worker->queue != &queue) continue;
+      const bool own = worker->only && *worker->only >= first && *worker->only < first + spec.count;
+      if (worker->queue != &queue && !own) continue;
       WARMFORK_TRY_ASSIGN(family->cpus.back(), family->source->make_cpu());
     }
     for (std::uint32_t i = 0; i < spec.count; ++i) {
       Member member;
       member.family = family.get();
-      WARMFORK_TRY_ASSIGN(member.fork, family->source->make());
-      member.machine = family->master->attach(*member.fork);
+      if (bus_->linked(members_.size())) {
+        WARMFORK_TRY(make_linked(member));
+      } else {
+        WARMFORK_TRY_ASSIGN(member.fork, family->source->make());
+        member.machine = family->master->attach(*member.fork);
+        queue.waiting.push_back(members_.size());
+        ++queue.alive;
+      }
       member.run.emplace(*member.machine, family->options, spec.input.text, spec.limits);
-      queue.waiting.push_back(members_.size());
-      ++queue.alive;
       members_.push_back(std::move(member));
       MachineResult result;
       result.name = replica_name(spec, i);
@@ -148,6 +194,20 @@ class Fleet {
     }
     families_.push_back(std::move(family));
     return {};
+  }
+
+  // A fork with its links. They are connected before the first machine runs: none can have spoilt a ring by then.
+  Status make_linked(Member& member) {
+    const std::size_t index = members_.size();
+    Family& family = *member.family;
+    const PortConnections connections = bus_->connections(index);
+    WARMFORK_TRY_ASSIGN(const SharedBindings bindings, family.master->bindings(connections));
+    WARMFORK_TRY_ASSIGN(member.fork, family.source->make_with(bindings));
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      if (workers_[i]->only == index && family.cpus[i] != nullptr) WARMFORK_TRY(member.fork->bind(*family.cpus[i]));
+    }
+    member.machine = family.master->attach(*member.fork);
+    return member.machine->connect(connections);
   }
 
   void work() {
@@ -181,6 +241,7 @@ class Fleet {
       stopping_ = true;
       changed_.notify_all();
     }
+    bus_->stop();
     for (const auto& worker : workers_) {
       const std::lock_guard lock(worker->mutex);
       if (worker->running != nullptr) worker->running->cancel();
@@ -198,7 +259,7 @@ class Fleet {
       }
     }
     try {
-      take_turns(index, self);
+      self.only ? run_linked(index, self) : take_turns(index, self);
     } catch (const std::bad_alloc&) {
       give_up({ErrorKind::kHost, "out of memory (is there a limit? see: ulimit -v)"});
     }
@@ -227,6 +288,74 @@ class Fleet {
       } else {
         --queue.alive;
         if (queue.alive == 0) changed_.notify_all();
+      }
+    }
+  }
+
+  // One machine that has links, from its beginning to its end.
+  void run_linked(std::size_t index, Worker& self) {
+    const std::size_t number = *self.only;
+    Member& member = members_[number];
+    const auto ended = until_end(index, self, member, number);
+    if (ended) end_links(member, number);
+    bus_->ended(number);  // whatever the guest has said to that: its peers do not depend on its word
+    if (!ended) {
+      give_up(ended.error());
+      bus_->stop();
+    } else if (member.run->ended() && member.run->end() != RunEnd::kInterrupted) {
+      conclude(number);
+    }
+  }
+
+  Status until_end(std::size_t index, Worker& self, Member& member, std::size_t number) {
+    while (!stopping_ && !has_given_up()) {
+      if (const std::uint32_t ended = bus_->take_ended(number); ended != 0) {
+        for (unsigned port = 0; port < kPortCount; ++port) {
+          if ((ended >> port & 1) == 0) continue;
+          // A guest that does not take it ends in its next run, which says why.
+          if (const auto told = member.machine->end_port(port); !told && told.error().kind != ErrorKind::kGuestFault)
+            return told;
+        }
+      }
+      bus_->note(number);
+      WARMFORK_TRY_ASSIGN(const bool ended, slice(index, self, member));
+      if (ended) break;
+      if (!member.run->waiting()) continue;
+      const auto interrupts = member.machine->port_interrupts();
+      switch (bus_->wait(number, *member.run->waiting(), interrupts.value_or(0), member.run->deadline_ns())) {
+        case Bus::Outcome::kRun: break;
+        case Bus::Outcome::kStopped: return {};
+        case Bus::Outcome::kStuck:
+          member.run->end_waiting(fmt::format("deadlock: it waits for {}, and whoever could change that waits as well",
+                                              bus_->awaited(number)));
+          return {};
+      }
+    }
+    return {};
+  }
+  bool has_given_up() {
+    const std::lock_guard lock(mutex_);
+    return given_up_;
+  }
+
+  // Tells those who receive from a machine that it has ended, and reports what it says of its links, if it can be
+  // asked: one that was stopped in the middle of its guest, or has crashed, cannot.
+  void end_links(Member& member, std::size_t number) {
+    for (std::size_t i = 0; i < file_.links.size(); ++i) {
+      const LinkSpec& spec = file_.links[i];
+      LinkResult& result = report_.links[i];  // sent and out: its sender's thread; received and in: its receiver's
+      if (spec.from.index == number && member.fork->ready()) {
+        (void)member.machine->finish_port(spec.from.port);
+        if (const auto says = member.machine->port_report(spec.from.port)) {
+          result.sent = says->sent;
+          result.violations[0] = says->out;
+        }
+      }
+      if (spec.to.index == number && member.fork->ready()) {
+        if (const auto says = member.machine->port_report(spec.to.port)) {
+          result.received = says->received;
+          result.violations[1] = says->in;
+        }
       }
     }
   }
@@ -285,6 +414,7 @@ class Fleet {
 
   const FleetFile& file_;
   const FleetOptions& options_;
+  std::unique_ptr<Bus> bus_;
   std::map<int, Queue> pinned_;
   Queue general_;
   std::vector<std::unique_ptr<Family>> families_;
@@ -305,6 +435,17 @@ class Fleet {
 
 bool FleetReport::all_passed() const {
   return std::ranges::all_of(machines, [](const MachineResult& one) { return one.verdict == Verdict::kPassed; });
+}
+
+std::vector<std::string> violations_of(const LinkResult& link) {
+  std::vector<std::string> all;
+  for (const auto& [end, violation] :
+       {std::pair{&link.from, &link.violations[0]}, std::pair{&link.to, &link.violations[1]}}) {
+    if (!*violation) continue;
+    all.push_back(fmt::format("machine {}: port {}: {}: {}, limit {}", end->machine, end->port,
+                              ring::describe(violation->reason), violation->value, violation->limit));
+  }
+  return all;
 }
 
 Result<FleetReport> run_fleet(const kvm::Kvm& kvm, const FleetFile& fleet, const FleetOptions& options) {

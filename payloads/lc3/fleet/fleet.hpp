@@ -5,6 +5,9 @@
 // All machines are alive at once and take turns, a slice of some million instructions each; a machine with a `cpu` is
 // run by a worker that is pinned there. Forks of one master share what has been compiled of its program.
 //
+// A machine that has links takes no turns: it has a thread of its own (bus.hpp), so that one that waits for another
+// keeps nobody from running, and the kernel shares the CPUs out.
+//
 // Threads: run_fleet() starts its own and returns when they have ended; two at once share nothing.
 #pragma once
 
@@ -13,9 +16,11 @@
 #include "lc3/fleet/config.hpp"
 #include "lc3/fleet/judge.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +38,18 @@ struct MachineResult {
   std::string detail;          // why it is not as expected: visible text of at most 3 KiB
 };
 
+/// What became of one link. What the machines at its ends say of it is known if they could be asked at their end.
+struct LinkResult {
+  LinkEnd from, to;
+  std::uint64_t capacity = 0;
+  std::optional<std::uint64_t> sent;      // messages
+  std::optional<std::uint64_t> received;  // of them
+  /// What the sender has caught its receiver at, and the receiver its sender.
+  std::array<ring::Violation, 2> violations;
+};
+/// "machine b: port 0: the peer's index went back or too far: 8, limit 65600", of either end; empty: none.
+[[nodiscard]] std::vector<std::string> violations_of(const LinkResult& link);
+
 struct FleetProgress {
   std::size_t machines = 0;
   std::size_t done = 0;
@@ -47,6 +64,7 @@ struct FleetOptions {
 
 struct FleetReport {
   std::vector<MachineResult> machines;  // in the order of the file
+  std::vector<LinkResult> links;        // likewise
   std::uint64_t ns = 0;                 // from the first slice to the last
   bool interrupted = false;
   [[nodiscard]] bool all_passed() const;

@@ -26,6 +26,7 @@ const char* name_of(RunEnd end) {
     case RunEnd::kTimeout: return "timeout";
     case RunEnd::kCrashed: return "crashed";
     case RunEnd::kInterrupted: return "interrupted";
+    case RunEnd::kDeadlock: return "deadlock";
   }
   return "unknown";
 }
@@ -63,6 +64,7 @@ Status IsolatedRun::feed() {
 
 Result<bool> IsolatedRun::advance(std::uint64_t most) {
   if (ended_) return fail(ErrorKind::kUsage, "a run that has ended goes on no more");
+  waiting_.reset();
   const std::uint64_t begin = now_ns();
   if (deadline_ns_ == 0) deadline_ns_ = begin + std::min(limits_.wall_ns, ~std::uint64_t{0} - begin);
   const std::uint64_t target = executed_ + std::min(most, limits_.instructions - executed_);
@@ -93,6 +95,11 @@ Result<bool> IsolatedRun::go_on(std::uint64_t target) {
         if (executed_ == limits_.instructions) return finish(RunEnd::kInstructionLimit);
         if (executed_ == target) return false;
         continue;
+      case StopReason::kWaiting:
+        // Only machines with connected ports get there; what the guest says is checked, not believed.
+        if (!is_port(result->address)) break;
+        waiting_ = result->address;
+        return false;
       case StopReason::kOutputFull:
       case StopReason::kOutputPending: continue;
       case StopReason::kInputNeeded:

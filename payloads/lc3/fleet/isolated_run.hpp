@@ -12,8 +12,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace warmfork::lc3 {
 
@@ -33,6 +35,7 @@ enum class RunEnd : std::uint8_t {
   kTimeout,
   kCrashed,      // the guest itself has ended, or says what cannot be
   kInterrupted,  // cancelled
+  kDeadlock,     // waited for a message, or for room, that could not come any more
 };
 
 /// A stable word: "halted", "instruction_limit", …
@@ -48,6 +51,14 @@ class IsolatedRun {
   /// Goes on for `most` instructions at most; true if that was the end. After the end: kUsage. Errors: kHost only;
   /// everything a guest can do is an end.
   [[nodiscard]] Result<bool> advance(std::uint64_t most = ~std::uint64_t{0});
+
+  /// After an advance() that was no end: the register of the port (WAIT, SEND, FLUSH) in which the program waits for
+  /// the other end; nothing: it was the number of instructions. Whoever calls sees to it that it pays to go on.
+  [[nodiscard]] std::optional<std::uint16_t> waiting() const { return waiting_; }
+  /// Ends a run that waits: what it waits for cannot come. `message`: why, for people.
+  void end_waiting(std::string message) { (void)finish(RunEnd::kDeadlock, std::move(message)); }
+  /// When it ends by kTimeout, on the steady clock; 0: it has not begun.
+  [[nodiscard]] std::uint64_t deadline_ns() const { return deadline_ns_; }
 
   [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] RunEnd end() const { return end_; }
@@ -70,6 +81,7 @@ class IsolatedRun {
   std::string_view input_;
   RunLimits limits_;
   std::size_t fed_ = 0;
+  std::optional<std::uint16_t> waiting_;
   bool closed_ = false;
   bool ended_ = false;
   RunEnd end_ = RunEnd::kHalted;

@@ -84,6 +84,7 @@ const char* name_of(Verdict verdict) {
     case Verdict::kNotAssembled: return "not_assembled";
     case Verdict::kUnreadable: return "unreadable";
     case Verdict::kInterrupted: return "interrupted";
+    case Verdict::kDeadlock: return "deadlock";
   }
   return "unknown";
 }
@@ -102,6 +103,7 @@ const char* describe(Verdict verdict) {
     case Verdict::kNotAssembled: return "does not assemble";
     case Verdict::kUnreadable: return "unreadable";
     case Verdict::kInterrupted: return "interrupted";
+    case Verdict::kDeadlock: return "deadlock";
   }
   return "unknown";
 }
@@ -122,6 +124,7 @@ Verdict judge(const IsolatedRun& run, const Expectation& expected) {
     case RunEnd::kTimeout: return Verdict::kTimeout;
     case RunEnd::kCrashed: return Verdict::kCrashed;
     case RunEnd::kInterrupted: return Verdict::kInterrupted;
+    case RunEnd::kDeadlock: return Verdict::kDeadlock;
     case RunEnd::kInputExhausted:
       if (expected.end != ExpectedEnd::kInput) return Verdict::kInputExhausted;
       break;

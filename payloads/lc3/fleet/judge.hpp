@@ -46,8 +46,9 @@ enum class Verdict : std::uint8_t {
   kNotAssembled,  // assembler errors, or an object file that is none
   kUnreadable,
   kInterrupted,  // not run, or not to its end
+  kDeadlock,     // waited for what could not come any more
 };
-inline constexpr std::size_t kVerdictCount = 12;
+inline constexpr std::size_t kVerdictCount = 13;
 /// A stable word for machines: "passed", "wrong_output", …
 [[nodiscard]] const char* name_of(Verdict verdict);
 /// For people: "wrong output", …

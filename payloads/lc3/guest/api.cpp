@@ -192,4 +192,20 @@ std::uint64_t lc3_finish_port(std::uint64_t port) {
   return port < kPortCount && finish_port(ports, static_cast<std::uint32_t>(port)) ? 1 : 0;
 }
 
+std::uint64_t lc3_port_report(std::uint64_t number) {
+  static std::uint64_t words[kPortReportWords];
+  if (number >= kPortCount) return 0;
+  const Port& port = ports.ports[number];
+  const auto put = [](const warmfork::ring::Violation& violation, std::uint32_t at) {
+    words[at] = static_cast<std::uint64_t>(violation.reason);
+    words[at + 1] = violation.value;
+    words[at + 2] = violation.limit;
+  };
+  words[kPortReportReceived] = port.link ? port.received : 0;
+  words[kPortReportSent] = port.out ? port.sent : 0;
+  put(port.link ? port.link->violation() : warmfork::ring::Violation{}, kPortReportIn);
+  put(port.out ? port.out->violation() : warmfork::ring::Violation{}, kPortReportOut);
+  return address_of(words);
+}
+
 void lc3_use_doorbell(void (*ring)(std::uint8_t bell)) { ports.ring_doorbell = ring; }

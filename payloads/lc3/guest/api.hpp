@@ -33,6 +33,7 @@ std::uint64_t lc3_connect(std::uint64_t port, std::uint64_t kind, std::uint64_t 
                           std::uint64_t capacity, std::uint64_t options);
 std::uint64_t lc3_end_port(std::uint64_t port);
 std::uint64_t lc3_finish_port(std::uint64_t port);
+std::uint64_t lc3_port_report(std::uint64_t port);
 }
 
 /// No vmcall: how the program rings doorbells. Without it, none is rung.

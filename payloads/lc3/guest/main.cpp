@@ -27,6 +27,7 @@ WARMFORK_REGISTER_VMCALL(lc3_watch);
 WARMFORK_REGISTER_VMCALL(lc3_connect);
 WARMFORK_REGISTER_VMCALL(lc3_end_port);
 WARMFORK_REGISTER_VMCALL(lc3_finish_port);
+WARMFORK_REGISTER_VMCALL(lc3_port_report);
 
 namespace {
 void ring_doorbell(std::uint8_t bell) {

@@ -35,16 +35,17 @@ enum class Lc3Vm::Call : std::uint8_t {
   kConnect,
   kEndPort,
   kFinishPort,
+  kPortReport,
   kCount,
 };
 
 namespace {
 
-constexpr std::array<const char*, 18> kCallNames{
+constexpr std::array<const char*, 19> kCallNames{
     "lc3_state",          "lc3_configure",   "lc3_use_code",     "lc3_load",       "lc3_capture_vectors",
     "lc3_start",          "lc3_run",         "lc3_trace",        "lc3_time_runs",  "lc3_read_register",
     "lc3_write_register", "lc3_read_memory", "lc3_write_memory", "lc3_instrument", "lc3_watch",
-    "lc3_connect",        "lc3_end_port",    "lc3_finish_port"};
+    "lc3_connect",        "lc3_end_port",    "lc3_finish_port",  "lc3_port_report"};
 
 // The window: the State (164 KiB), libc's data, heap for the instrumentation (2.8 MiB), stack, call area.
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 20;
@@ -343,6 +344,22 @@ Status Lc3Vm::end_port(unsigned port) {
 Result<bool> Lc3Vm::finish_port(unsigned port) {
   WARMFORK_TRY_ASSIGN(const std::uint64_t told, call(Call::kFinishPort, {port}));
   return told == 1;
+}
+
+Result<PortReport> Lc3Vm::port_report(unsigned port) {
+  WARMFORK_TRY_ASSIGN(const std::uint64_t address, call(Call::kPortReport, {port}));
+  if (address == 0) return fail(ErrorKind::kUsage, "port {}: an LC-3 has {}", port, kPortCount);
+  using Words = std::array<std::uint64_t, kPortReportWords>;
+  WARMFORK_TRY_ASSIGN(const Words words, guest_->memory().read_value<Words>(Gva{address}));
+  const auto violation = [&](std::size_t at) -> ring::Violation {
+    return {static_cast<ring::Reason>(static_cast<std::uint32_t>(words[at])), words[at + 1], words[at + 2]};
+  };
+  return PortReport{words[kPortReportReceived], words[kPortReportSent], violation(kPortReportIn),
+                    violation(kPortReportOut)};
+}
+
+Result<std::uint32_t> Lc3Vm::port_interrupts() {
+  return guest_->memory().read_value<std::uint32_t>(state_ + offsetof(State, port_interrupts));
 }
 
 Status Lc3Vm::load(const Program& program) {

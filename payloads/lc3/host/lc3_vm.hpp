@@ -85,6 +85,13 @@ struct PortConnections {
   std::shared_ptr<SharedMemory> feed_cursor;  // a page that this machine writes; may be missing
 };
 
+/// What a machine says of one of its ports. It is the guest's word: for reports to people.
+struct PortReport {
+  std::uint64_t received = 0;  // messages taken from its link
+  std::uint64_t sent = 0;
+  ring::Violation in, out;  // what the sender, the receiver at the other end was caught at
+};
+
 /// Registers of one moment.
 struct Registers {
   std::array<std::uint16_t, 8> general{};
@@ -135,6 +142,11 @@ class Lc3Vm {
   [[nodiscard]] Status end_port(unsigned port);
   /// Tells whoever receives from this machine's port that nothing more will come. False: its ring is full.
   [[nodiscard]] Result<bool> finish_port(unsigned port);
+
+  /// Messages and broken rules of a port so far. Errors: kUsage (no such port), kGuestFault.
+  [[nodiscard]] Result<PortReport> port_report(unsigned port);
+  /// Bit p: a message at port p interrupts. Without a call of the guest. Errors (kGuestFault): its State is unreadable.
+  [[nodiscard]] Result<std::uint32_t> port_interrupts();
 
   /// Power-on again, as new: memory, registers, devices, console, counters. Loads the OS if the options say so.
   [[nodiscard]] Status power_on(const Lc3Options& options);
