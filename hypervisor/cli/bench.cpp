@@ -20,12 +20,9 @@ namespace warmfork::cli {
 namespace {
 
 using Suite = bench::SuiteResult (*)(const bench::SuiteOptions&);
-const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
-                                           {"lifecycle", bench::run_lifecycle},
-                                           {"lc3", bench::run_lc3},
-                                           {"fleet", bench::run_fleet},
-                                           {"alternatives", bench::run_alternatives},
-                                           {"ring", bench::run_ring}};
+const std::map<std::string, Suite> kSuites{
+    {"floors", bench::run_floors}, {"lifecycle", bench::run_lifecycle},       {"lc3", bench::run_lc3},
+    {"fleet", bench::run_fleet},   {"alternatives", bench::run_alternatives}, {"ring", bench::run_ring}};
 
 struct Options {
   std::vector<std::string> suites;
