@@ -56,6 +56,10 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// The rings of shared memory between two CPUs: ring/…. No figure if there is only one.
 [[nodiscard]] SuiteResult run_ring(const SuiteOptions& options);
 
+/// A replayed feed into guests: the highest rates without a loss, the cost of a message: feed/…. No rates if there is
+/// only one CPU.
+[[nodiscard]] SuiteResult run_feed(const SuiteOptions& options);
+
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);
 
