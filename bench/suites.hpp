@@ -62,6 +62,9 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// One LC-3 machine sends another one `messages` numbered messages, the other checks each: messages per second. Errors:
 /// kGuestFault (one is missing, came twice or out of order, as its text says), kHost.
 [[nodiscard]] Result<double> run_bus_check(const SuiteOptions& options, std::uint64_t messages);
+/// A replayed feed into guests: the highest rates without a loss, the cost of a message: feed/…. No rates if there is
+/// only one CPU.
+[[nodiscard]] SuiteResult run_feed(const SuiteOptions& options);
 
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);

@@ -24,7 +24,7 @@ using Suite = bench::SuiteResult (*)(const bench::SuiteOptions&);
 const std::map<std::string, Suite> kSuites{
     {"floors", bench::run_floors}, {"lifecycle", bench::run_lifecycle},       {"lc3", bench::run_lc3},
     {"fleet", bench::run_fleet},   {"alternatives", bench::run_alternatives}, {"ring", bench::run_ring},
-    {"bus", bench::run_bus}};
+    {"bus", bench::run_bus},       {"feed", bench::run_feed}};
 
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
 
@@ -134,6 +134,8 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench lc3                      LC-3 code in the guest, against switch and native code\n"
       "  warmfork bench fleet                    graded LC-3 runs per second, each in a fork that is reset\n"
       "  warmfork bench alternatives             processes instead: forked for each request, or called as they are\n"
+      "  warmfork bench feed                     a market-data feed into guests: rates without a loss, cost of a "
+      "message\n"
       "  warmfork bench ring                     rings in shared memory between two CPUs\n"
       "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
       "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"

@@ -6,6 +6,28 @@
 
 namespace warmfork::cli {
 
+namespace {
+
+nlohmann::ordered_json to_json(const feed::Certificate::Lateness& times) {
+  return {{"p50", times.p50_ns},   {"p90", times.p90_ns}, {"p99", times.p99_ns},
+          {"p999", times.p999_ns}, {"max", times.max_ns}, {"mean", times.mean_ns}};
+}
+
+void add(nlohmann::ordered_json& entry, const feed::ProgramReport& program, std::uint64_t received) {
+  entry["published"] = program.published;
+  entry["instructions"] = program.instructions;
+  if (received != 0) {
+    entry["instructions_per_message"] = static_cast<double>(program.instructions) / static_cast<double>(received);
+  }
+  if (program.ns_per_message) entry["ns_per_message"] = *program.ns_per_message;
+  entry["end"] = program.end;
+  if (!program.failure.empty()) entry["failure"] = program.failure;
+  entry["output"] = program.output;
+  if (program.registers) entry["registers"] = *program.registers;
+}
+
+}  // namespace
+
 nlohmann::ordered_json to_json(const feed::TapeTotals& totals) {
   return {{"packets", totals.packets},
           {"frame_bytes", totals.frame_bytes},
@@ -42,9 +64,7 @@ nlohmann::ordered_json to_json(const feed::Certificate& certificate, int code) {
     json["wanted_packets_per_second"] = *certificate.wanted_packets_per_second;
   }
   if (certificate.lateness) {
-    const feed::Certificate::Lateness& late = *certificate.lateness;
-    json["lateness_ns"] = {{"p50", late.p50_ns},   {"p90", late.p90_ns}, {"p99", late.p99_ns},
-                           {"p999", late.p999_ns}, {"max", late.max_ns}, {"mean", late.mean_ns}};
+    json["lateness_ns"] = to_json(*certificate.lateness);
   }
   if (certificate.max_late_ns) {
     json["max_late_ns"] = *certificate.max_late_ns;
@@ -52,12 +72,22 @@ nlohmann::ordered_json to_json(const feed::Certificate& certificate, int code) {
   }
   json["readers"] = nlohmann::ordered_json::array();
   for (const feed::ReaderReport& reader : certificate.readers) {
-    json["readers"].push_back({{"name", reader.name},
-                               {"received", reader.received},
-                               {"dropped", reader.dropped},
-                               {"bytes", reader.bytes},
-                               {"checksum", fmt::format("{:016x}", reader.checksum)}});
+    nlohmann::ordered_json entry{{"name", reader.name}, {"received", reader.received}, {"dropped", reader.dropped}};
+    if (reader.program) {
+      add(entry, *reader.program, reader.received);
+    } else {
+      entry["bytes"] = reader.bytes;
+      entry["checksum"] = fmt::format("{:016x}", reader.checksum);
+    }
+    json["readers"].push_back(std::move(entry));
   }
+  if (certificate.answers) {
+    const feed::Certificate::Answers& answers = *certificate.answers;
+    json["answers"] = {
+        {"count", answers.count}, {"unnamed", answers.unnamed}, {"unkept", answers.unkept}, {"file", answers.file}};
+    if (answers.latency) json["answers"]["latency_ns"] = to_json(*answers.latency);
+  }
+  if (!certificate.notes.empty()) json["notes"] = certificate.notes;
   json["disturbances"] = {{"involuntary_switches", certificate.disturbances.involuntary_switches},
                           {"voluntary_switches", certificate.disturbances.voluntary_switches},
                           {"major_faults", certificate.disturbances.major_faults},

@@ -7,6 +7,9 @@
 #include "feed/local_readers.hpp"
 #include "feed/pcap.hpp"
 #include "feed_report.hpp"
+#include "lc3/asm/load_program.hpp"
+#include "lc3/feed/feed_readers.hpp"
+#include "lc3/feed/words.hpp"
 #include "terminal.hpp"
 #include "verbs.hpp"
 
@@ -18,11 +21,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace warmfork::cli {
 namespace {
@@ -39,6 +44,11 @@ struct Options {
   std::string seconds;
   std::optional<int> cpu;
   unsigned readers = 1;
+  std::vector<std::string> programs;
+  std::string fork = "vm";
+  std::string engine = "auto";
+  std::string ring = "4M";
+  std::string transmit;
   std::string memory = "1G";
   bool json = false;
 };
@@ -50,6 +60,7 @@ struct Plan {
   std::optional<double> max_late_ns;
   std::size_t memory_bytes = 0;
   int cpu = -1, reader_cpu = -1;
+  std::uint64_t ring_bytes = 0;
 };
 
 /// What is replayed, all of it made ahead.
@@ -108,6 +119,17 @@ Result<Plan> make_plan(const Options& options) {
     plan.max_late_ns = static_cast<double>(ns);
     plan.limits.max_late = ns_to_tsc(static_cast<double>(ns));
   }
+  if (options.programs.empty() && !options.transmit.empty()) {
+    return fail(ErrorKind::kUsage, "--transmit: without --program nobody answers");
+  }
+  if (options.programs.size() > 1 && options.readers != 1) {
+    return fail(ErrorKind::kUsage, "--readers {} with {} programs: each program is one reader", options.readers,
+                options.programs.size());
+  }
+  if (!options.programs.empty() && options.readers == 0) {
+    return fail(ErrorKind::kUsage, "--readers 0: --program would never run");
+  }
+  WARMFORK_TRY_ASSIGN(plan.ring_bytes, parse_size(options.ring));
   const auto [last, first] = choose_cpus();
   plan.cpu = options.cpu.value_or(last);
   plan.reader_cpu = plan.cpu == first ? last : first;
@@ -129,6 +151,9 @@ Result<Feed> load(const Options& options, const Plan& plan) {
     feed.decoded = decoded.counters;
     feed.first_malformed = std::move(decoded.first_malformed);
     feed.decode_ns_per_message = decoded.decode_ns / static_cast<double>(decoded.counters.messages);
+  }
+  if (!options.programs.empty() && options.decode == "raw") {
+    WARMFORK_TRY_ASSIGN(feed.tape, lc3::frames_to_words(feed.tape, plan.memory_bytes));
   }
   const auto ticks_per_second = static_cast<std::uint64_t>(std::llround(1e9 / tsc_ns_per_tick()));
   WARMFORK_TRY_ASSIGN(feed.schedule, feed::Schedule::make(feed.tape, plan.pace, ticks_per_second));
@@ -196,24 +221,101 @@ Result<Replayed> replay_into(Sink& sink, const Feed& feed, const Plan& plan, con
   return result;
 }
 
+// All that may be used but the replay's own; that one, if there is no other.
+std::vector<int> reader_cpus(int replay_cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cpus;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set) && cpu != replay_cpu) cpus.push_back(cpu);
+  }
+  if (cpus.empty()) cpus.push_back(replay_cpu);
+  return cpus;
+}
+
+/// What is left of a replay when its readers have ended.
+struct Ended {
+  Replayed replayed;
+  std::vector<feed::ReaderReport> readers;
+  std::optional<feed::Certificate::Answers> answers;
+  std::vector<std::string> notes;
+};
+
+Result<Ended> replay_to_threads(const Options& options, const Plan& plan, const Feed& feed,
+                                const SignalWatch& signals) {
+  WARMFORK_TRY_ASSIGN(
+      const std::unique_ptr<feed::LocalReaders> readers,
+      feed::LocalReaders::start(feed.tape.longest(), {.readers = options.readers, .cpu = plan.reader_cpu}));
+  Ended ended;
+  WARMFORK_TRY_ASSIGN(ended.replayed, replay_into(*readers, feed, plan, signals));
+  ended.readers = readers->finish();
+  return ended;
+}
+
+Result<Ended> replay_to_programs(const Options& options, const Plan& plan, const Feed& feed,
+                                 const SignalWatch& signals) {
+  std::vector<lc3::Program> programs;
+  for (const std::string& path : options.programs) {
+    WARMFORK_TRY_ASSIGN(lc3::Program program, lc3::load_program(std::span(&path, 1)));
+    programs.push_back(std::move(program));
+  }
+  while (programs.size() < options.readers) programs.push_back(programs.front());
+  WARMFORK_TRY_ASSIGN(const kvm::Kvm kvm, open_kvm());
+  lc3::FeedReaderOptions how{.fork = options.fork == "vm" ? ForkKind::kVm : ForkKind::kSpace,
+                             .engine = *lc3::engine_named(options.engine),
+                             .feed_bytes = plan.ring_bytes,
+                             .record_bytes = feed.decoded ? std::uint32_t{sizeof(feed::ItchRecord)} : 0,
+                             .answers = !options.transmit.empty(),
+                             .cpus = reader_cpus(plan.cpu)};
+  Ended ended;
+  if (how.cpus.front() == plan.cpu) {
+    ended.notes.push_back(
+        fmt::format("the replay and its readers share CPU {}: lateness is the scheduler's", plan.cpu));
+  } else if (how.cpus.size() < programs.size()) {
+    ended.notes.push_back(fmt::format("{} readers share {} CPU{}: one waits while another reads", programs.size(),
+                                      how.cpus.size(), how.cpus.size() == 1 ? "" : "s"));
+  }
+  WARMFORK_TRY_ASSIGN(const std::unique_ptr<lc3::FeedReaders> readers,
+                      lc3::FeedReaders::start(kvm, programs, feed.tape, how));
+  const std::uint64_t epoch = tsc_now();
+  const auto epoch_ns =
+      static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+  WARMFORK_TRY_ASSIGN(ended.replayed, replay_into(*readers, feed, plan, signals));
+  ended.readers = readers->finish();
+  if (!options.transmit.empty()) {
+    WARMFORK_TRY(readers->write_answers(options.transmit, epoch, epoch_ns));
+    const lc3::Answers& answers = readers->answers();
+    ended.answers = feed::Certificate::Answers{.count = answers.count,
+                                               .unnamed = answers.unnamed,
+                                               .unkept = answers.unkept,
+                                               .file = options.transmit,
+                                               .latency = std::nullopt};
+    if (answers.ticks.count() != 0) ended.answers->latency = feed::quantiles_of(answers.ticks, tsc_ns_per_tick());
+    if (answers.broken != 0) {
+      ended.notes.push_back(fmt::format("{} readers broke the rules of the ring for answers", answers.broken));
+    }
+  }
+  return ended;
+}
+
 Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(const Plan plan, make_plan(options));
   WARMFORK_TRY_ASSIGN(const Feed feed, load(options, plan));
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
-  // Readers of another kind are another sink: replay_into() takes any.
-  WARMFORK_TRY_ASSIGN(
-      const std::unique_ptr<feed::LocalReaders> readers,
-      feed::LocalReaders::start(feed.tape.longest(), {.readers = options.readers, .cpu = plan.reader_cpu}));
-  WARMFORK_TRY_ASSIGN(const Replayed replayed, replay_into(*readers, feed, plan, *signals));
+  WARMFORK_TRY_ASSIGN(Ended ended, options.programs.empty() ? replay_to_threads(options, plan, feed, *signals)
+                                                            : replay_to_programs(options, plan, feed, *signals));
   feed::Certificate certificate = feed::make_certificate({.tape = feed.tape,
                                                           .schedule = feed.schedule,
-                                                          .counters = replayed.counters,
-                                                          .readers = readers->finish(),
+                                                          .counters = ended.replayed.counters,
+                                                          .readers = std::move(ended.readers),
                                                           .ns_per_tick = tsc_ns_per_tick(),
                                                           .max_late_ns = plan.max_late_ns});
   certificate.source = options.file;
   certificate.pace = plan.pace.to_text();
-  certificate.disturbances = replayed.disturbances;
+  certificate.answers = std::move(ended.answers);
+  certificate.notes = std::move(ended.notes);
+  certificate.disturbances = ended.replayed.disturbances;
   certificate.truncated = feed.truncated;
   certificate.decoded = feed.decoded;
   certificate.first_malformed = feed.first_malformed;
@@ -240,9 +342,9 @@ void add_replay(CLI::App& app, Outcome& outcome) {
       "Each packet has a time of its own, counted from the start; its lateness counts from that, whenever the packet\n"
       "before it left. A replay that falls behind catches up and leaves nothing out. Packets go into a ring that "
       "never\n"
-      "waits; readers (for now threads of this process, which count and checksum) follow it, and lose what they are "
-      "too\n"
-      "slow for.\n\n"
+      "waits; readers follow it, and lose what they are too slow for: threads of this process, which count and "
+      "checksum,\n"
+      "or LC-3 programs, each in a fork of its own that can only read the ring.\n\n"
       "  warmfork feed generate day.pcap                      make a feed first\n"
       "  warmfork replay day.pcap                             with the distances it was captured with\n"
       "  warmfork replay day.pcap --speed 10                  ten times as fast\n"
@@ -251,7 +353,19 @@ void add_replay(CLI::App& app, Outcome& outcome) {
       "  warmfork replay day.pcap --rate 1M --seconds 5       a million packets a second, over and over for 5 s\n"
       "  warmfork replay day.pcap --rate 250Mbps --max-late 50us    fail if a packet is late by more\n"
       "  warmfork replay day.pcap --max --loop 10 --json      as fast as this machine can\n"
-      "  warmfork replay day.pcap --decode itch               readers get records of 16 words instead of frames\n\n"
+      "  warmfork replay day.pcap --decode itch               readers get records of 16 words instead of frames\n"
+      "  warmfork replay day.pcap --program feed_count.asm --readers 2\n"
+      "  warmfork replay day.pcap --decode itch --program feed_trigger.asm --transmit orders.pcap\n\n"
+      "A program finds the feed at port 0 (registers from xFE20; payloads/lc3/programs/feed_*.asm show how): a frame "
+      "is "
+      "a\n"
+      "message of words in network byte order, at most 1,024; a decoded record is a message of 16 words. Bit 12 of "
+      "STATUS\n"
+      "says that the stream has ended: then it should halt. With --transmit what it sends from port 1 is written with "
+      "the\n"
+      "time of its arrival; its first two words are the number of the packet it answers (SEQUENCE, SEQ_HIGH), from "
+      "whose\n"
+      "time the answer's counts.\n\n"
       "Bits on the wire: each frame with 8 bytes of preamble, 4 of check sequence, 12 of gap, and at least 64 long.\n"
       "A reader fails the replay by losing packets; --max-late by packets that are late. What disturbed it stands in "
       "the\n"
@@ -259,7 +373,9 @@ void add_replay(CLI::App& app, Outcome& outcome) {
       "a certificate of what has been sent.\n\n"
       "Keys of --json: verdict (passed, failed, interrupted), exit_code, interrupted, failures, source, pace, sent\n"
       "(packets, frame_bytes, payload_bytes, wire_bits), seconds, packets_per_second, wire_gbps,\n"
-      "wanted_packets_per_second, lateness_ns (p50, p90, p99, p999, max, mean), max_late_ns and late, readers,\n"
+      "wanted_packets_per_second, lateness_ns (p50, p90, p99, p999, max, mean), max_late_ns and late, readers\n"
+      "(name, received, dropped; bytes and checksum, or published, instructions, instructions_per_message,\n"
+      "ns_per_message, end, failure, output, registers), answers (count, unnamed, unkept, file, latency_ns), notes,\n"
       "disturbances, truncated_packets, decoded (of the file, once).\n\n"
       "Exit codes: 0 passed · 1 failed · 2 wrong usage · 3 bad file · 4 out of memory, CPU not usable · 130 Ctrl-C");
   verb->add_option("file", options->file, "The capture: .pcap, .pcapng")->required()->type_name("FILE");
@@ -282,7 +398,25 @@ void add_replay(CLI::App& app, Outcome& outcome) {
   verb->add_option("--cpu", options->cpu, "Where the replay runs (default: the last that may be used)")
       ->check(CLI::Range(0, CPU_SETSIZE - 1))
       ->type_name("N");
-  verb->add_option("--readers", options->readers, "Threads that read")->check(CLI::Range(0, 64))->capture_default_str();
+  verb->add_option("--readers", options->readers, "Threads that read, or forks of the one --program")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str();
+  verb->add_option("--program", options->programs,
+                   "Read by this LC-3 program (.asm, .obj); again for more, each a reader")
+      ->type_name("FILE")
+      ->take_all()
+      ->expected(1);
+  verb->add_option("--fork", options->fork, "What separates programs: vm (a KVM VM each) or space (page tables)")
+      ->check(CLI::IsMember({"space", "vm"}))
+      ->capture_default_str();
+  verb->add_option("--engine", options->engine, "What executes programs")
+      ->check(CLI::IsMember({"interp", "xbyak", "orc", "auto"}))
+      ->capture_default_str();
+  verb->add_option("--ring", options->ring, "The ring that programs read, a power of two: how far they may fall behind")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  verb->add_option("--transmit", options->transmit, "Write what programs send from port 1 here, a nanosecond pcap")
+      ->type_name("FILE");
   verb->add_option("--memory", options->memory, "For packets, and again for records; a file that needs more is refused")
       ->capture_default_str();
   verb->add_flag("--json", options->json, "The certificate as one JSON object");

@@ -1,5 +1,7 @@
 #include "feed/certificate.hpp"
 
+#include "base/printable.hpp"
+
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -51,6 +53,16 @@ Disturbances operator-(const Disturbances& after, const Disturbances& before) {
   return between;
 }
 
+Certificate::Lateness quantiles_of(const Histogram& ticks, double ns_per_tick) {
+  const auto quantile = [&](double fraction) { return ticks.quantile(fraction) * ns_per_tick; };
+  return {.p50_ns = quantile(0.5),
+          .p90_ns = quantile(0.9),
+          .p99_ns = quantile(0.99),
+          .p999_ns = quantile(0.999),
+          .max_ns = static_cast<double>(ticks.max()) * ns_per_tick,
+          .mean_ns = ticks.mean() * ns_per_tick};
+}
+
 Certificate make_certificate(ReplayFacts facts) {
   const ReplayCounters& counters = facts.counters;
   Certificate certificate;
@@ -65,14 +77,7 @@ Certificate make_certificate(ReplayFacts facts) {
                                             (static_cast<double>(facts.schedule.period()) * facts.ns_per_tick);
   }
   if (facts.schedule.paced() && counters.packets != 0) {
-    const auto quantile = [&](double fraction) { return counters.lateness.quantile(fraction) * facts.ns_per_tick; };
-    certificate.lateness =
-        Certificate::Lateness{.p50_ns = quantile(0.5),
-                              .p90_ns = quantile(0.9),
-                              .p99_ns = quantile(0.99),
-                              .p999_ns = quantile(0.999),
-                              .max_ns = static_cast<double>(counters.lateness.max()) * facts.ns_per_tick,
-                              .mean_ns = counters.lateness.mean() * facts.ns_per_tick};
+    certificate.lateness = quantiles_of(counters.lateness, facts.ns_per_tick);
   }
   certificate.interrupted = counters.interrupted;
   certificate.max_late_ns = facts.max_late_ns;
@@ -86,6 +91,17 @@ Certificate make_certificate(ReplayFacts facts) {
   }
   const std::uint64_t checksum = expected_checksum(facts.tape, counters.packets);
   for (const ReaderReport& reader : facts.readers) {
+    if (reader.program) {
+      const ProgramReport& program = *reader.program;
+      if (reader.dropped != 0) {
+        certificate.failures.push_back(
+            fmt::format("reader {} lost {} of {} messages", reader.name, reader.dropped, program.published));
+      }
+      if (!program.failure.empty()) {
+        certificate.failures.push_back(fmt::format("reader {}: {}", reader.name, program.failure));
+      }
+      continue;
+    }
     if (reader.dropped != 0) {
       certificate.failures.push_back(
           fmt::format("reader {} lost {} of {} packets", reader.name, reader.dropped, counters.packets));
@@ -112,6 +128,39 @@ std::string to_text(const DecodeCounters& decoded) {
       decoded.gaps, decoded.duplicates, decoded.malformed, decoded.other);
 }
 
+namespace {
+
+std::string to_text(const Certificate::Lateness& times) {
+  return fmt::format("p50 {}, p90 {}, p99 {}, p99.9 {}, max {}", time_text(times.p50_ns), time_text(times.p90_ns),
+                     time_text(times.p99_ns), time_text(times.p999_ns), time_text(times.max_ns));
+}
+
+std::string to_text(const ReaderReport& reader, const ProgramReport& program) {
+  std::string text = fmt::format("{}: {} received, {} lost", reader.name, reader.received, reader.dropped);
+  if (reader.received != 0) {
+    text += fmt::format("; {:.1f} instructions",
+                        static_cast<double>(program.instructions) / static_cast<double>(reader.received));
+    if (program.ns_per_message) text += fmt::format(", {:.1f} ns", *program.ns_per_message);
+    text += " a message";
+  }
+  if (program.registers) {
+    text += fmt::format("\n{:<14}", "");
+    for (std::size_t i = 0; i < program.registers->size(); ++i) {
+      text += fmt::format("{}R{} x{:04X}", i == 0 ? "" : " ", i, (*program.registers)[i]);
+    }
+  }
+  std::string_view output = program.output;
+  while (!output.empty() && output.back() == '\n') output.remove_suffix(1);
+  for (std::size_t at = 0; at < output.size();) {
+    const std::size_t end = std::min(output.find('\n', at), output.size());
+    text += fmt::format("\n{:<14}{}", "", printable(output.substr(at, end - at)));
+    at = end + 1;
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string to_text(const Certificate& certificate) {
   std::string text = fmt::format("{}, {}\n", certificate.source, certificate.pace);
   const auto line = [&](const char* name, const std::string& value) {
@@ -125,18 +174,26 @@ std::string to_text(const Certificate& certificate) {
                        ? fmt::format("; wanted {:.0f} packets/s", *certificate.wanted_packets_per_second)
                        : ""));
   if (certificate.lateness) {
-    const Certificate::Lateness& late = *certificate.lateness;
-    line("lateness",
-         fmt::format("p50 {}, p90 {}, p99 {}, p99.9 {}, max {}", time_text(late.p50_ns), time_text(late.p90_ns),
-                     time_text(late.p99_ns), time_text(late.p999_ns), time_text(late.max_ns)));
+    line("lateness", to_text(*certificate.lateness));
   }
   if (certificate.max_late_ns) {
     line("late", fmt::format("{} packets by more than {}", certificate.late, time_text(*certificate.max_late_ns)));
   }
   for (const ReaderReport& reader : certificate.readers) {
+    if (reader.program) {
+      line("reader", to_text(reader, *reader.program));
+      continue;
+    }
     line("reader", fmt::format("{}: {} received, {} lost, checksum {:016x}", reader.name, reader.received,
                                reader.dropped, reader.checksum));
   }
+  if (certificate.answers) {
+    const Certificate::Answers& answers = *certificate.answers;
+    line("answers", fmt::format("{}, {} to no packet{}; in {}", answers.count, answers.unnamed,
+                                answers.unkept != 0 ? fmt::format(", {} not kept", answers.unkept) : "", answers.file));
+    if (answers.latency) line("", to_text(*answers.latency) + " after their packets");
+  }
+  for (const std::string& note : certificate.notes) line("note", note);
   if (certificate.decoded) {
     text += fmt::format("  {:<12}{}", "decoded", to_text(*certificate.decoded));
     if (!certificate.first_malformed.empty()) line("malformed", "the first in " + certificate.first_malformed);

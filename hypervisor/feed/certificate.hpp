@@ -28,6 +28,14 @@ struct Certificate {
   struct Lateness {
     double p50_ns = 0, p90_ns = 0, p99_ns = 0, p999_ns = 0, max_ns = 0, mean_ns = 0;
   };
+  /// What readers have sent back.
+  struct Answers {
+    std::uint64_t count = 0;
+    std::uint64_t unnamed = 0;        // that name no packet of the last ones
+    std::uint64_t unkept = 0;         // that there was no room for in memory, and which are not in the file
+    std::string file;                 // where they were written
+    std::optional<Lateness> latency;  // from when the packet was due to when the answer had arrived, of those named
+  };
   std::string source;  // the file
   std::string pace;
   TapeTotals sent;
@@ -39,6 +47,8 @@ struct Certificate {
   std::optional<double> max_late_ns;
   std::uint64_t late = 0;  // packets by more than that
   std::vector<ReaderReport> readers;
+  std::optional<Answers> answers;
+  std::vector<std::string> notes;  // about how it was done, a sentence each
   Disturbances disturbances;
   std::optional<std::string> truncated;
   std::optional<DecodeCounters> decoded;  // of the tape, once
@@ -63,6 +73,9 @@ struct ReplayFacts {
 /// Fills in everything that follows from the facts, and the failures: a packet late by more than max_late_ns, a reader
 /// that lost packets, or one whose packets are not those that were sent.
 [[nodiscard]] Certificate make_certificate(ReplayFacts facts);
+
+/// The quantiles of ticks.
+[[nodiscard]] Certificate::Lateness quantiles_of(const Histogram& ticks, double ns_per_tick);
 
 /// For people; several lines.
 [[nodiscard]] std::string to_text(const Certificate& certificate);

@@ -14,10 +14,12 @@
 #include "base/result.hpp"
 #include "feed/tape.hpp"
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -25,13 +27,25 @@
 
 namespace warmfork::feed {
 
+/// What more there is to say of a reader that is a program on a machine of its own.
+struct ProgramReport {
+  std::uint64_t published = 0;           // messages: a packet's records are one each
+  std::uint64_t instructions = 0;        // executed in all
+  std::optional<double> ns_per_message;  // measured ahead of the replay, with all messages there already
+  std::string end;                       // how it ended, a word
+  std::string failure;                   // why that is not good enough; empty: it is
+  std::string output;                    // what it has printed: any bytes
+  std::optional<std::array<std::uint16_t, 8>> registers;  // at its end
+};
+
 /// What a reader has seen.
 struct ReaderReport {
   std::string name;
   std::uint64_t received = 0;
   std::uint64_t dropped = 0;
   std::uint64_t bytes = 0;
-  std::uint64_t checksum = 0;  // the sum of the packets' XXH3
+  std::uint64_t checksum = 0;            // the sum of the packets' XXH3
+  std::optional<ProgramReport> program;  // then it counts messages, and bytes and checksum are not known
 };
 
 class LocalReaders {

@@ -24,7 +24,8 @@ namespace warmfork::feed {
 /// Where packets go: a ring that readers follow, as a network card's. publish() takes a copy, never waits for a reader
 /// and never fails; readers that are too slow lose packets, and the sink knows how many. `timestamp` is when the packet
 /// was due, in ticks (unpaced: now), for readers that measure as well. An empty payload (a frame in which a decoder
-/// found nothing) may be left out by sinks that number records.
+/// found nothing) may be left out by sinks that number records. A sink with an idle() is asked to do a little of its
+/// other work while the replay waits for the next packet's time; what that takes is the packet's lateness.
 template <class Sink>
 concept FeedSink = requires(Sink& sink, std::span<const std::byte> payload, std::uint64_t timestamp) {
   { sink.publish(payload, timestamp) } noexcept -> std::same_as<void>;
@@ -84,7 +85,11 @@ void replay(const Tape& tape, const Schedule& schedule, Sink& sink, Clock& clock
         break;
       }
       while (now < when && !control.stop.load(std::memory_order_relaxed)) {
-        if (when - now > kRest) _mm_pause();
+        if constexpr (requires { sink.idle(); }) {
+          sink.idle();
+        } else if (when - now > kRest) {
+          _mm_pause();
+        }
         now = clock.now();
       }
       if (control.stop.load(std::memory_order_relaxed)) {

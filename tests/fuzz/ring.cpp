@@ -1,10 +1,11 @@
 // The host's side of rings against a peer that writes whatever it likes into its part, between any two of the host's
 // steps: a consumer of records and of slots, a producer of both, a reader of a broadcast. Whatever comes out lies
 // inside the ring and is no longer than what can be in it; a violation stays; every call ends. Beside them an honest
-// ring, which loses nothing.
+// ring, which loses nothing, and a page in which a reader says what it has got: every message is received or lost.
 //
 // Input: 1 byte where the indices begin, then steps of 1 byte choice; for a write of the peer's 2 bytes position and
 // value.
+#include "lc3/feed/cursor.hpp"
 #include "require.hpp"
 #include "warmfork/ring/broadcast.hpp"
 #include "warmfork/ring/slots.hpp"
@@ -81,6 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Spsc out_slots(start, 8);
   Spsc fair(start);
   Part<BroadcastPage, kCapacity> broadcast;
+  Part<BroadcastReaderPage, 8> cursor;  // of a guest that reads the broadcast, which the host believes as far as it can
   format_broadcast(broadcast.page(), kCapacity, start);
   SpscConsumer<Hostile> consumer(in.for_consumer());
   SlotConsumer<std::uint64_t, Hostile> slot_consumer(in_slots.for_consumer());
@@ -102,7 +104,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto room = std::span(buffer).first(kCapacity);
   canary();
   while (!input.empty()) {
+    const std::uint64_t published = writer.sequence();
+    const auto account = warmfork::lc3::account_for(cursor.page(), published);
+    WARMFORK_REQUIRE(account.received <= published && account.received + account.lost == published);
+    WARMFORK_REQUIRE(account.sound || account.received == 0);
     const std::uint64_t choice = byte();
+    const std::uint64_t named = warmfork::lc3::named_message(static_cast<std::uint32_t>(choice), published, 64);
+    WARMFORK_REQUIRE(named <= published && published - named <= 64);
     const std::uint64_t length = choice / 16 * 37;
     switch (choice % 16) {
       case 0:
@@ -119,6 +127,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           case 1: in_slots.producer.scribble(at, value); break;
           case 2: out.consumer.scribble(choice % 16 == 0 ? 48 + where / 64 * 16 : at, value); break;
           case 3: out_slots.consumer.scribble(choice % 16 == 0 ? 48 + where / 64 * 16 : at, value); break;
+          case 4: cursor.scribble(at, value); break;
           default: broadcast.scribble(at, value); break;
         }
         break;

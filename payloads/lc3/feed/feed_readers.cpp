@@ -1,0 +1,419 @@
+#include "lc3/feed/feed_readers.hpp"
+
+#include "base/tsc_clock.hpp"
+#include "feed/pcap.hpp"
+#include "feed/replay.hpp"
+#include "fork/snapshot.hpp"
+#include "lc3/feed/words.hpp"
+#include "lc3/host/lc3_failure.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <thread>
+
+namespace warmfork::lc3 {
+namespace {
+
+constexpr unsigned kFeedPort = 0, kAnswerPort = 1;
+constexpr std::uint64_t kLinkBytes = 1 << 16;
+constexpr std::size_t kMessageBytes = 2 * kPortMessageWords;
+constexpr std::size_t kMaxOutput = 64 << 10;  // of a program that is kept
+// How often WAIT looks before the machine stops and the host may do something: some 20 ms if the CPU is the reader's
+// own; if it is shared, another reader waits for it meanwhile.
+constexpr std::uint32_t kLooksAlone = 1 << 22, kLooksShared = 1 << 12;
+constexpr std::uint32_t kLooksForRoom = 1 << 12;
+// A rehearsal goes on for as long at most, looked at after each piece.
+constexpr std::uint64_t kRehearsalNs = 500'000'000, kRehearsalPiece = 20'000'000;
+constexpr std::uint64_t kRehearsalDeadlineNs = 5'000'000'000;
+constexpr std::uint64_t kPiece = std::uint64_t{1} << 40;  // instructions of a run: for ever
+
+Status pin_this_thread(int cpu) {
+  if (cpu < 0) return {};
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (cpu >= CPU_SETSIZE) return fail(ErrorKind::kUsage, "CPU {}: 0 to {} are possible", cpu, CPU_SETSIZE - 1);
+  CPU_SET(static_cast<std::size_t>(cpu), &set);
+  if (const int error = ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set); error != 0) {
+    return fail(ErrorKind::kHost, "CPU {} cannot be used: {}", cpu, std::strerror(error));
+  }
+  return {};
+}
+
+}  // namespace
+
+struct FeedReaders::Reader {
+  std::size_t number = 0;
+  int cpu = -1;
+  const Program* program = nullptr;  // while the object is made
+  PortConnections connections;
+  std::unique_ptr<Fork> fork;
+  std::unique_ptr<Lc3Vm> lc3;
+  std::optional<ring::SpscConsumer<ring::Hostile>> answers;
+  std::optional<double> ns_per_message;
+  // The thread's until done.
+  std::uint64_t instructions = 0;
+  std::string end, failure, output;
+  std::optional<std::array<std::uint16_t, 8>> registers;
+  Status pinned;
+  std::atomic<bool> started{false};
+  std::atomic<bool> done{false};
+  std::thread thread;
+};
+
+struct FeedReaders::KeptAnswer {
+  std::uint64_t tick;
+  std::uint32_t bytes;
+  std::uint32_t reader;
+};
+
+Result<std::unique_ptr<FeedReaders>> FeedReaders::start(const kvm::Kvm& kvm, std::span<const Program> programs,
+                                                        const feed::Tape& tape, const FeedReaderOptions& options) {
+  if (programs.empty()) return fail(ErrorKind::kUsage, "a feed without a program that reads it");
+  const std::size_t longest = options.record_bytes != 0 ? options.record_bytes : tape.longest();
+  if (options.feed_bytes / 4 < ring::BroadcastHeader::record(static_cast<std::uint32_t>(longest))) {
+    return fail(ErrorKind::kUsage, "a ring of {} bytes for messages of {}: it must hold four of them",
+                options.feed_bytes, longest);
+  }
+  std::unique_ptr<FeedReaders> self(new FeedReaders);
+  self->options_ = options;
+  self->alone_ = programs.size() <= options.cpus.size();
+  self->machine_ = {.engine = options.engine,
+                    .ports = {.ports = 2, .link_bytes = kLinkBytes, .feed_bytes = options.feed_bytes}};
+  WARMFORK_TRY_ASSIGN(self->feed_, Feed::create(options.feed_bytes));
+  WARMFORK_TRY_ASSIGN(self->master_, Lc3Vm::create(kvm, self->machine_));
+  WARMFORK_TRY_ASSIGN(self->snapshot_, Snapshot::take(kvm, self->master_->machine()));
+  // One more than readers: a rehearsal that does not end costs its fork.
+  WARMFORK_TRY_ASSIGN(self->source_,
+                      make_fork_source(kvm, self->snapshot_, {.kind = options.fork}, programs.size() + 1));
+  self->restart_ring();
+  for (std::size_t i = 0; i < programs.size(); ++i) WARMFORK_TRY(self->make_reader(programs[i], i));
+  if (options.warm_up && !tape.empty()) WARMFORK_TRY(self->warm_up(tape));
+  if (options.answers) {
+    self->due_.resize(kWindow);
+    self->kept_.resize(options.answer_bytes);
+    for (const auto& reader : self->readers_) {
+      reader->answers.emplace(reader->connections.ports[kAnswerPort].out->consumer_view());
+    }
+  }
+  self->restart_ring();
+  for (const auto& reader : self->readers_) {
+    WARMFORK_TRY(self->power_on(*reader));
+    reader->program = nullptr;
+    reader->thread = std::thread([owner = self.get(), one = reader.get()] { owner->run(*one); });
+  }
+  for (const auto& reader : self->readers_) {
+    while (!reader->started.load(std::memory_order_acquire)) std::this_thread::yield();
+    if (!reader->pinned) return Failure(reader->pinned.error());
+  }
+  return self;
+}
+
+FeedReaders::~FeedReaders() { stop_readers(); }
+
+Status FeedReaders::make_reader(const Program& program, std::size_t number) {
+  auto reader = std::make_unique<Reader>();
+  reader->number = number;
+  reader->program = &program;
+  if (!options_.cpus.empty()) reader->cpu = options_.cpus[number % options_.cpus.size()];
+  reader->connections.ports[kFeedPort] = {.feed = true, .looks = alone_ ? kLooksAlone : kLooksShared};
+  reader->connections.feed = feed_;
+  WARMFORK_TRY_ASSIGN(reader->connections.feed_cursor, SharedMemory::create(ring::kPageBytes, true));
+  if (options_.answers) {
+    WARMFORK_TRY_ASSIGN(reader->connections.ports[kAnswerPort].out, Link::create(kLinkBytes));
+    reader->connections.ports[kAnswerPort].looks = kLooksForRoom;
+  }
+  WARMFORK_TRY_ASSIGN(const SharedBindings bindings, master_->bindings(reader->connections));
+  WARMFORK_TRY_ASSIGN(reader->fork, source_->make_with(bindings));
+  WARMFORK_TRY_ASSIGN(GuestCpu* const cpu, source_->make_cpu());
+  if (cpu != nullptr) WARMFORK_TRY(reader->fork->bind(*cpu));
+  reader->lc3 = master_->attach(*reader->fork);
+  readers_.push_back(std::move(reader));
+  return {};
+}
+
+// As new, with its program, connected to the ring as it is now.
+Status FeedReaders::power_on(Reader& reader) const {
+  std::memset(reader.connections.feed_cursor->bytes().data(), 0, ring::kPageBytes);
+  if (const Link* const link = reader.connections.ports[kAnswerPort].out.get(); link != nullptr) {
+    ring::format_spsc(*link->producer_view().own, *link->consumer_view().own, link->capacity());
+  }
+  reader.output.clear();
+  WARMFORK_TRY(reader.lc3->power_on(machine_));
+  WARMFORK_TRY(reader.lc3->connect(reader.connections));
+  WARMFORK_TRY(reader.lc3->close_input());
+  return reader.lc3->load(*reader.program);
+}
+
+void FeedReaders::restart_ring() {
+  ring::format_broadcast(feed_->page(), feed_->capacity());
+  writer_.emplace(feed_->page(), feed_->capacity());
+  ended_ = 0;
+}
+
+Status FeedReaders::warm_up(const feed::Tape& tape) {
+  // As much as the ring holds without overwriting anything, and the end.
+  const auto footprint = [](std::uint64_t bytes) {
+    return ring::BroadcastHeader::record(static_cast<std::uint32_t>(bytes));
+  };
+  const std::uint64_t longest = options_.record_bytes != 0 ? options_.record_bytes : tape.longest();
+  const std::uint64_t room = feed_->capacity() - 2 * footprint(longest);
+  std::uint64_t used = 0, packets = 0;
+  for (auto packet = tape.begin(); packets < tape.totals().packets || published() != 0; ++packets) {
+    used += (packet->bytes + longest - 1) / longest * footprint(options_.record_bytes != 0 ? longest : packet->bytes);
+    if (used > room) break;
+    publish(packet->payload(), 0);
+    if (++packet == tape.end()) packet = tape.begin();
+  }
+  const std::uint64_t messages = published();
+  if (messages == 0) return {};
+  (void)writer_->push({}, kEndOfStream);
+  for (std::size_t i = 0; i < readers_.size(); ++i) {
+    WARMFORK_TRY_ASSIGN(const bool ends, rehearse(*readers_[i], messages, false));
+    if (!ends) continue;
+    if (options_.engine == Engine::kOrc || options_.engine == Engine::kAuto) readers_[i]->lc3->finish_optimising();
+    WARMFORK_TRY(rehearse(*readers_[i], messages, true));
+  }
+  return {};
+}
+
+Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool timed) {
+  WARMFORK_TRY(power_on(reader));
+  std::optional<ring::SpscConsumer<ring::Hostile>> answers;
+  if (options_.answers) {
+    answers.emplace(reader.connections.ports[kAnswerPort].out->consumer_view());
+  }
+  const std::uint64_t begin = tsc_now();
+  for (;;) {
+    const auto ran = reader.lc3->run(kRehearsalPiece, {.timeout_ns = kRehearsalDeadlineNs});
+    if (!ran && ran.error().kind != ErrorKind::kGuestFault && ran.error().kind != ErrorKind::kDeadline) {
+      return Failure(ran.error());
+    }
+    if (!ran) {
+      // Its guest is of no use any more; the replay shall find that out and not this.
+      const std::size_t number = reader.number;
+      const Program& program = *reader.program;
+      WARMFORK_TRY(make_reader(program, number));
+      std::swap(readers_[number], readers_.back());
+      readers_.pop_back();
+      return false;
+    }
+    const std::uint64_t took = tsc_now() - begin;
+    if (ran->stop == StopReason::kHalted) {
+      const auto& page = *reinterpret_cast<const ring::BroadcastReaderPage*>(
+          reader.connections.feed_cursor->bytes().data());  // SAFETY: a whole page, of which anything may be read
+      const CursorAccount account = account_for(page, messages);
+      if (timed && account.received != 0) {
+        reader.ns_per_message = tsc_to_ns(took) / static_cast<double>(account.received);
+      }
+      return true;
+    }
+    if (ran->stop == StopReason::kOutputFull || ran->stop == StopReason::kOutputPending) {
+      WARMFORK_TRY(reader.lc3->drain(reader.output));
+      reader.output.clear();
+    } else if (ran->stop == StopReason::kWaiting && answers) {
+      std::array<std::byte, kMessageBytes> forgotten;
+      while (answers->pop(forgotten)) {
+      }
+    } else if (ran->stop != StopReason::kBudget) {
+      return false;
+    }
+    if (tsc_to_ns(took) > static_cast<double>(kRehearsalNs)) return false;
+  }
+}
+
+void FeedReaders::put(std::span<const std::byte> message, std::uint64_t timestamp) noexcept {
+  if (!due_.empty()) due_[writer_->sequence() % kWindow] = timestamp;
+  if (writer_->put(message)) return;
+  writer_->publish();  // half of the ring is not
+  (void)writer_->put(message);
+}
+
+void FeedReaders::publish(std::span<const std::byte> payload, std::uint64_t timestamp) noexcept {
+  if (options_.record_bytes == 0) {
+    if (!payload.empty()) put(payload, timestamp);
+  } else {
+    for (std::size_t at = 0; at < payload.size(); at += options_.record_bytes) {
+      put(payload.subspan(at, std::min<std::size_t>(options_.record_bytes, payload.size() - at)), timestamp);
+    }
+  }
+  writer_->publish();
+  if (!due_.empty()) idle();
+}
+
+void FeedReaders::idle() noexcept {
+  if (due_.empty()) return;
+  for (const auto& reader : readers_) (void)take_answer(*reader);
+}
+
+bool FeedReaders::take_answer(Reader& reader) noexcept {
+  const auto record = reader.answers->peek();
+  if (!record) return false;
+  const std::uint64_t now = tsc_now();
+  std::array<std::byte, kMessageBytes> bytes;
+  const std::size_t size = record->copy_to(bytes);
+  reader.answers->advance();
+  reader.answers->release();
+  ++answers_.count;
+  // Read once, above: from here on it is the host's.
+  std::array<std::uint16_t, 2> name{};
+  std::uint64_t message = published();
+  if (size >= sizeof name) {
+    std::memcpy(name.data(), bytes.data(), sizeof name);
+    message = named_message(static_cast<std::uint32_t>(name[1]) << 16 | name[0], published(), kWindow);
+  }
+  if (message == published()) {
+    ++answers_.unnamed;
+  } else {
+    const std::uint64_t due = due_[message % kWindow];
+    answers_.ticks.record(now > due ? now - due : 0);
+  }
+  if (sizeof(KeptAnswer) + size > kept_.size() - kept_bytes_) {
+    ++answers_.unkept;
+    return true;
+  }
+  const KeptAnswer kept{
+      .tick = now, .bytes = static_cast<std::uint32_t>(size), .reader = static_cast<std::uint32_t>(reader.number)};
+  std::memcpy(kept_.data() + kept_bytes_, &kept, sizeof kept);
+  std::memcpy(kept_.data() + kept_bytes_ + sizeof kept, bytes.data(), size);
+  kept_bytes_ += sizeof kept + size;
+  return true;
+}
+
+// The reader's thread, from before the first message to the program's end.
+void FeedReaders::run(Reader& reader) const {
+  reader.pinned = pin_this_thread(reader.cpu);
+  reader.started.store(true, std::memory_order_release);
+  const auto drain = [&]() -> Status {
+    WARMFORK_TRY(reader.lc3->drain(reader.output));
+    if (reader.output.size() > kMaxOutput) reader.output.resize(kMaxOutput);
+    return {};
+  };
+  const auto work = [&]() -> Status {
+    while (!stop_.load(std::memory_order_relaxed)) {
+      WARMFORK_TRY_ASSIGN(const RunResult ran, reader.lc3->run(kPiece));
+      reader.instructions += ran.executed;
+      switch (ran.stop) {
+        case StopReason::kBudget: continue;
+        case StopReason::kWaiting: std::this_thread::yield(); continue;
+        case StopReason::kOutputFull:
+        case StopReason::kOutputPending: WARMFORK_TRY(drain()); continue;
+        default: break;
+      }
+      WARMFORK_TRY(drain());
+      reader.end = stop_name(ran.stop);
+      WARMFORK_TRY_ASSIGN(const auto failure, find_failure(*reader.lc3, machine_, ran));
+      if (failure) {
+        reader.failure = fmt::format("{} at x{:04X}", failure->what, failure->address);
+      } else if (ran.stop != StopReason::kHalted) {
+        reader.failure = fmt::format("ended because: {}", describe(ran.stop));
+      }
+      WARMFORK_TRY_ASSIGN(const Registers registers, reader.lc3->registers());
+      reader.registers = registers.general;
+      return {};
+    }
+    return fail(ErrorKind::kCancelled, "stopped");
+  };
+  if (reader.pinned) {
+    if (const Status ended = work(); !ended) {
+      const bool stopped = ended.error().kind == ErrorKind::kCancelled;
+      reader.end = stopped ? "stopped" : "crashed";
+      reader.failure = stopped ? "did not end with the stream and was stopped" : ended.error().message;
+    }
+  }
+  reader.done.store(true, std::memory_order_release);
+}
+
+bool FeedReaders::ended(std::size_t reader) const { return readers_[reader]->done.load(std::memory_order_acquire); }
+
+SharedMemory& FeedReaders::cursor_page(std::size_t reader) const { return *readers_[reader]->connections.feed_cursor; }
+
+void FeedReaders::stop_readers() {
+  stop_.store(true);
+  for (const auto& reader : readers_) {
+    if (!reader->thread.joinable()) continue;
+    // A cancellation can come between two runs, or in a call that ends the thread's work otherwise.
+    while (!reader->done.load(std::memory_order_acquire)) {
+      reader->lc3->cancel();
+      ::usleep(1000);
+    }
+    reader->thread.join();
+  }
+}
+
+feed::ReaderReport FeedReaders::report_of(const Reader& reader) const {
+  // SAFETY: a whole page, of which anything may be read.
+  const auto& page =
+      *reinterpret_cast<const ring::BroadcastReaderPage*>(reader.connections.feed_cursor->bytes().data());
+  const CursorAccount account = account_for(page, published());
+  feed::ReaderReport report{
+      .name = fmt::format("lc3-{}", reader.number), .received = account.received, .dropped = account.lost};
+  report.program = feed::ProgramReport{.published = published(),
+                                       .instructions = reader.instructions,
+                                       .ns_per_message = reader.ns_per_message,
+                                       .end = reader.end,
+                                       .failure = reader.failure,
+                                       .output = reader.output,
+                                       .registers = reader.registers};
+  if (!account.sound) {
+    report.program->failure += fmt::format("{}its cursor page cannot be true, so nothing counts as received",
+                                           report.program->failure.empty() ? "" : "; ");
+  }
+  return report;
+}
+
+const std::vector<feed::ReaderReport>& FeedReaders::finish() {
+  if (finished_) return reports_;
+  finished_ = true;
+  (void)writer_->push({}, kEndOfStream);
+  ended_ = 1;
+  const std::uint64_t begin = tsc_now();
+  const auto all_done = [&] {
+    return std::ranges::all_of(readers_,
+                               [](const auto& reader) { return reader->done.load(std::memory_order_acquire); });
+  };
+  while (!all_done() && tsc_to_ns(tsc_now() - begin) < static_cast<double>(options_.grace_ns)) {
+    idle();
+    std::this_thread::yield();
+  }
+  stop_readers();
+  for (const auto& reader : readers_) {
+    if (reader->answers) {
+      while (take_answer(*reader)) {
+      }
+      answers_.broken += reader->answers->violation() ? 1 : 0;
+    }
+    reports_.push_back(report_of(*reader));
+  }
+  return reports_;
+}
+
+Status FeedReaders::write_answers(const std::string& path, std::uint64_t epoch, std::uint64_t epoch_ns) const {
+  WARMFORK_TRY_ASSIGN(feed::PcapWriter writer, feed::PcapWriter::create(path));
+  std::array<std::byte, feed::kEthernetBytes + kMessageBytes> frame{};
+  constexpr std::uint16_t kLocalExperiment = 0x88b5;
+  frame[0] = frame[6] = std::byte{2};
+  frame[10] = std::byte{1};
+  frame[12] = std::byte{kLocalExperiment >> 8};
+  frame[13] = std::byte{kLocalExperiment & 0xff};
+  for (std::size_t at = 0; at < kept_bytes_;) {
+    KeptAnswer kept;
+    std::memcpy(&kept, kept_.data() + at, sizeof kept);
+    const auto words = std::span(frame).subspan(feed::kEthernetBytes, kept.bytes);
+    std::memcpy(words.data(), kept_.data() + at + sizeof kept, kept.bytes);
+    exchange_bytes(words);
+    frame[11] = static_cast<std::byte>(kept.reader);
+    const std::uint64_t since = kept.tick > epoch ? kept.tick - epoch : 0;
+    const std::size_t bytes = feed::kEthernetBytes + kept.bytes;
+    WARMFORK_TRY(writer.write(epoch_ns + static_cast<std::uint64_t>(tsc_to_ns(since)), std::span(frame).first(bytes),
+                              static_cast<std::uint32_t>(bytes)));
+    at += sizeof kept + kept.bytes;
+  }
+  return writer.finish();
+}
+
+}  // namespace warmfork::lc3
