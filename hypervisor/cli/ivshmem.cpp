@@ -215,6 +215,7 @@ Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(const std::uint64_t timeout_ns, parse_duration(options.timeout));
   if (timeout_ns == 0) return fail(ErrorKind::kUsage, "--timeout 0: more than 0 is needed");
   WARMFORK_TRY_ASSIGN(StudyOptions study, make_study(options));
+  if (!options.out.empty()) WARMFORK_TRY(prepare_directory(options.out));
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
   study.cancelled = [&] { return signals->signal() != 0; };
   const auto [host_cpu, guest_cpu] = choose_cpus();

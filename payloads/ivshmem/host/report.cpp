@@ -474,14 +474,18 @@ Status put(const std::string& path, std::string_view text) {
 
 }  // namespace
 
-Result<std::vector<std::string>> write_report(const StudyResult& result, const StudyOptions& options,
-                                              const std::string& path) {
+Status prepare_directory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (!std::filesystem::is_directory(path)) {
-    return fail(ErrorKind::kUsage, "{}: cannot be a directory{}{}", path, error ? ": " : "",
-                error ? error.message() : "");
-  }
+  if (std::filesystem::is_directory(path)) return {};
+  return fail(ErrorKind::kUsage, "{}: cannot be a directory{}{}", path, error ? ": " : "",
+              error ? error.message() : "");
+}
+
+Result<std::vector<std::string>> write_report(const StudyResult& result, const StudyOptions& options,
+                                              const std::string& path, bool plots) {
+  WARMFORK_TRY(prepare_directory(path));
+  std::error_code error;
   const auto in = [&](std::string_view name) { return fmt::format("{}/{}", path, name); };
   // The mark comes before what it speaks of, and goes after it: whoever finds no mark finds whole files.
   WARMFORK_TRY(put(in("INCOMPLETE"), result.ended ? fmt::format("{}: {}\n", result.ended_where, result.ended->message)
@@ -498,10 +502,12 @@ Result<std::vector<std::string>> write_report(const StudyResult& result, const S
   const auto drawn = [&](const Status& status, std::string_view what) {
     if (!status) not_drawn.push_back(fmt::format("{}: {}", what, status.error().message));
   };
-  drawn(bench::write_plot(histogram(result, options), in("latency_histogram")), "latency_histogram");
-  drawn(bench::write_plot(over_time(result, options), in("latency_over_time")), "latency_over_time");
-  drawn(bench::write_plot(percentiles(result, options), in("latency_percentiles")), "latency_percentiles");
-  drawn(bench::write_panels(bandwidth_panels(result, options), in("bandwidth_analysis")), "bandwidth_analysis");
+  if (plots) {
+    drawn(bench::write_plot(histogram(result, options), in("latency_histogram")), "latency_histogram");
+    drawn(bench::write_plot(over_time(result, options), in("latency_over_time")), "latency_over_time");
+    drawn(bench::write_plot(percentiles(result, options), in("latency_percentiles")), "latency_percentiles");
+    drawn(bench::write_panels(bandwidth_panels(result, options), in("bandwidth_analysis")), "bandwidth_analysis");
+  }
   if (!result.ended) std::filesystem::remove(in("INCOMPLETE"), error);
   return not_drawn;
 }
