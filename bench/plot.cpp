@@ -100,14 +100,15 @@ double lowest(const Plot& plot) {
   return low;
 }
 
-std::string script(const Plot& plot, const char* terminal) {
-  std::string text = "set encoding utf8\n";
-  text += terminal;
-  text += "\nset title " + quoted(plot.title) + "\nset xlabel " + quoted(plot.x_label) + "\nset ylabel " +
-          quoted(plot.y_label) +
-          "\nset key outside top center horizontal\n"
-          "set border 3 linecolor rgb '#606060'\nset tics nomirror out textcolor rgb '#000000'\n"
-          "set grid xtics ytics linetype 1 linecolor rgb '#DDDDDD' linewidth 0.5\n";
+std::string preamble(const char* terminal) { return fmt::format("set encoding utf8\n{}\n", terminal); }
+
+// Begins with everything that the panel before it may have set.
+std::string panel(const Plot& plot) {
+  std::string text = "unset logscale\nset yrange [*:*]\nset title " + quoted(plot.title) + "\nset xlabel " +
+                     quoted(plot.x_label) + "\nset ylabel " + quoted(plot.y_label) +
+                     "\nset key outside top center horizontal\n"
+                     "set border 3 linecolor rgb '#606060'\nset tics nomirror out textcolor rgb '#000000'\n"
+                     "set grid xtics ytics linetype 1 linecolor rgb '#DDDDDD' linewidth 0.5\n";
   // Numbers as people write them: 4096 or 0.5, and 1e+06 where that is shorter.
   text += "set format '%g'\n";
   if (plot.log_x) text += "set logscale x\n";
@@ -226,18 +227,35 @@ class Replacement {
   UniqueFd fd_;
 };
 
-}  // namespace
-
-Status write_plot(const Plot& plot, const std::string& base) {
-  WARMFORK_TRY(check(plot));
+Status draw(const std::string& commands, const std::string& base) {
   std::vector<Replacement> files;
   for (const Format& format : kFormats) {
     WARMFORK_TRY_ASSIGN(Replacement file, Replacement::create(fmt::format("{}.{}", base, format.extension)));
-    WARMFORK_TRY(run_gnuplot(script(plot, format.terminal), file.fd()));
+    WARMFORK_TRY(run_gnuplot(preamble(format.terminal) + commands, file.fd()));
     files.push_back(std::move(file));
   }
   for (Replacement& file : files) WARMFORK_TRY(file.commit());
   return {};
+}
+
+}  // namespace
+
+Status write_plot(const Plot& plot, const std::string& base) {
+  WARMFORK_TRY(check(plot));
+  return draw(panel(plot), base);
+}
+
+Status write_panels(const std::vector<Plot>& plots, const std::string& base) {
+  constexpr std::size_t kMost = 4;
+  if (plots.empty() || plots.size() > kMost) {
+    return fail(ErrorKind::kUsage, "{} panels in a figure, 1 to {} fit", plots.size(), kMost);
+  }
+  std::string commands = "set multiplot layout 2,2\n";
+  for (const Plot& plot : plots) {
+    WARMFORK_TRY(check(plot));
+    commands += panel(plot);
+  }
+  return draw(commands + "unset multiplot\n", base);
 }
 
 }  // namespace warmfork::bench

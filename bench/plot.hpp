@@ -41,4 +41,7 @@ struct Plot {
 /// positive on a logarithmic axis; kHost, a file that cannot be written (names it), or what gnuplot complained of.
 [[nodiscard]] Status write_plot(const Plot& plot, const std::string& base);
 
+/// The same with up to four plots in one figure, two in a row. Errors: as write_plot(); kUsage, none or more than four.
+[[nodiscard]] Status write_panels(const std::vector<Plot>& plots, const std::string& base);
+
 }  // namespace warmfork::bench

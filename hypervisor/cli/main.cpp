@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
   add_snapshot(app, outcome);
   add_replay(app, outcome);
   add_feed(app, outcome);
+  add_ivshmem(app, outcome);
   add_doctor(app, outcome);
   add_bench(app, outcome);
   add_compare(app, outcome);

@@ -21,6 +21,7 @@ void add_exec(CLI::App& app, Outcome& outcome);
 void add_feed(CLI::App& app, Outcome& outcome);
 void add_fleet(CLI::App& app, Outcome& outcome);
 void add_grade(CLI::App& app, Outcome& outcome);
+void add_ivshmem(CLI::App& app, Outcome& outcome);
 void add_lockstep(CLI::App& app, Outcome& outcome);
 void add_replay(CLI::App& app, Outcome& outcome);
 void add_run(CLI::App& app, Outcome& outcome);

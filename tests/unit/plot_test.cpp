@@ -136,6 +136,26 @@ TEST_F(PlotTest, RefusesWhatCannotBeDrawn) {
   EXPECT_EQ(files(), 0U);
 }
 
+TEST_F(PlotTest, PanelsShareAFigure) {
+  Plot logarithmic = example();
+  logarithmic.title = "second panel";
+  logarithmic.log_y = true;
+  logarithmic.series = {{"one", {{1, 1}, {2, 10}}}};
+  Plot third = example();
+  third.title = "third panel";
+  const Status drawn = write_panels({example(), logarithmic, third}, path("panels"));
+  SKIP_WITHOUT_GNUPLOT(drawn);
+  ASSERT_TRUE(drawn) << drawn.error().message;
+  EXPECT_TRUE(holds(content("panels.svg"), "second panel"));
+  EXPECT_TRUE(holds(content("panels.svg"), "third panel"));
+  EXPECT_EQ(files(), 2U);
+  for (const std::size_t count : {0U, 5U}) {
+    const Status refused = write_panels(std::vector<Plot>(count, example()), path("none"));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message, fmt::format("{} panels in a figure, 1 to 4 fit", count));
+  }
+}
+
 TEST_F(PlotTest, AFileThatCannotBeWrittenIsNamed) {
   const Status drawn = write_plot(example(), path("missing/plot"));
   ASSERT_FALSE(drawn);

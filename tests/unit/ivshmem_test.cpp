@@ -1,0 +1,369 @@
+// The shared-memory study without a guest: its two state machines, what the host believes, statistics, files.
+#include "ivshmem/host/host_side.hpp"
+#include "ivshmem/host/report.hpp"
+#include "ivshmem/host/runner.hpp"
+#include "ivshmem/host/study.hpp"
+#include "ivshmem/peer.hpp"
+
+#include <gmock/gmock.h>
+
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace warmfork::ivshmem {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Look = GuestWatch::Look;
+
+constexpr std::uint64_t kFrameBytes = 64 * 1024;
+constexpr std::uint32_t kSession = 0xabc;
+
+std::uint64_t word(GuestState state, std::uint32_t message, std::uint32_t session = kSession) {
+  return encode({.state = static_cast<std::uint8_t>(state), .message = message, .session = session});
+}
+
+TEST(IvshmemStates, OnlyTheseMayFollowEachOther) {
+  using enum HostState;
+  std::string host;
+  for (std::uint8_t from = 0; from < kStates; ++from) {
+    for (std::uint8_t to = 0; to < kStates; ++to) host += may_follow(HostState{from}, HostState{to}) ? 'x' : '.';
+    host += ' ';
+  }
+  // From uninitialized, initializing, ready, sending, completed; to the same.
+  EXPECT_EQ(host, ".x... .xx.. .x.xx .xx.. .x... ");
+  std::string guest;
+  for (std::uint8_t from = 0; from < kStates; ++from) {
+    for (std::uint8_t to = 0; to < kStates; ++to) guest += may_follow(GuestState{from}, GuestState{to}) ? 'x' : '.';
+    guest += ' ';
+  }
+  // From uninitialized, waiting, ready, processing, acknowledged.
+  EXPECT_EQ(guest, ".x... .xx.. .x.x. .x..x .xx.. ");
+}
+
+TEST(IvshmemStates, AWordHoldsAllThree) {
+  const StateWord all{.state = 4, .message = kMostMessages, .session = 0xfedcba98};
+  EXPECT_EQ(decode(encode(all)), all);
+  EXPECT_EQ(encode({.state = 1, .message = 2, .session = 3}), 0x0000000300000201U);
+}
+
+TEST(IvshmemWatch, FollowsAGuestThroughItsMessages) {
+  GuestWatch watch(kSession);
+  EXPECT_EQ(watch.look(word(GuestState::kAcknowledged, 7, 99)), Look::kWaiting) << "of an earlier run";
+  EXPECT_EQ(watch.look(word(GuestState::kReady, 0, 99)), Look::kWaiting);
+  EXPECT_FALSE(watch.joined());
+  EXPECT_EQ(watch.look(word(GuestState::kReady, 0)), Look::kArrived);
+  for (std::uint32_t message = 1; message < 4; ++message) {
+    watch.expect(GuestState::kAcknowledged, message);
+    EXPECT_EQ(watch.look(word(GuestState::kReady, message - 1)), Look::kWaiting);
+    if (message != 2) EXPECT_EQ(watch.look(word(GuestState::kProcessing, message)), Look::kWaiting) << "or not seen";
+    EXPECT_EQ(watch.look(word(GuestState::kAcknowledged, message)), Look::kArrived);
+    watch.expect(GuestState::kReady, message);
+    EXPECT_EQ(watch.look(word(GuestState::kAcknowledged, message)), Look::kWaiting);
+    EXPECT_EQ(watch.look(word(GuestState::kReady, message)), Look::kArrived);
+  }
+  EXPECT_EQ(watch.violation(), "");
+}
+
+TEST(IvshmemWatch, WhatCannotFollowIsAViolationThatStays) {
+  const auto after = [](std::vector<std::uint64_t> before, std::uint64_t bad) {
+    GuestWatch watch(kSession);
+    EXPECT_EQ(watch.look(word(GuestState::kReady, 0)), Look::kArrived);
+    watch.expect(GuestState::kAcknowledged, 1);
+    for (const std::uint64_t one : before) EXPECT_NE(watch.look(one), Look::kBroken);
+    EXPECT_EQ(watch.look(bad), Look::kBroken);
+    EXPECT_EQ(watch.look(word(GuestState::kAcknowledged, 1)), Look::kBroken) << "it stays";
+    return watch.violation();
+  };
+  EXPECT_EQ(after({}, encode({.state = 77, .message = 0, .session = kSession})), "the guest's state is 77, at most 4");
+  EXPECT_THAT(after({}, word(GuestState::kAcknowledged, 2)), HasSubstr("to acknowledged with message 2, expected"));
+  EXPECT_THAT(after({}, word(GuestState::kReady, 1)), HasSubstr("expected acknowledged with 1"));
+  EXPECT_THAT(after({word(GuestState::kProcessing, 1)}, word(GuestState::kReady, 0)), HasSubstr("from processing"));
+  EXPECT_THAT(after({}, word(GuestState::kReady, 0, 5)), HasSubstr("left the session"));
+  EXPECT_THAT(after({}, word(GuestState::kWaitingHostInit, 0)), HasSubstr("waiting for the host"));
+  GuestWatch watch(kSession);
+  EXPECT_EQ(watch.look(word(GuestState::kAcknowledged, 0)), Look::kBroken) << "it joins as ready only";
+}
+
+TEST(IvshmemResult, AbsurdTimesAreRefusedByValueAndLimit) {
+  auto page = std::make_unique<GuestPage>();
+  page->times = {.hot = 10, .cold = 20, .copy = 30, .verify = 40, .total = 100};
+  ASSERT_TRUE(read_result(*page, 100, 0));
+  EXPECT_EQ(read_result(*page, 100, 0)->times, page->times);
+  const auto refused = [&] {
+    const auto read = read_result(*page, 100, 5);
+    return read ? std::string("accepted") : read.error().message;
+  };
+  page->times.total = 106;
+  EXPECT_THAT(refused(), HasSubstr("took it 106 ticks, the host saw 100"));
+  page->times.total = 99;
+  EXPECT_THAT(refused(), HasSubstr("verification took 40 ticks, with 39 of its 99 left"));
+  page->times = {.hot = 10, .cold = ~std::uint64_t{0}, .copy = 30, .verify = 40, .total = 100};
+  EXPECT_THAT(refused(), HasSubstr("cold read took 18446744073709551615 ticks"));
+  page->times = {.hot = 0, .cold = 20, .copy = 30, .verify = 40, .total = 100};
+  EXPECT_THAT(refused(), HasSubstr("hot read took 0 ticks"));
+  page->error = 3;
+  EXPECT_EQ(refused(), "the guest's error code is 3, at most 2");
+}
+
+/// One file with both pages, and a peer in it.
+class IvshmemSession : public ::testing::Test {
+ protected:
+  IvshmemSession() {
+    auto met = meet(bytes_, {}, kFrameBytes);
+    EXPECT_TRUE(met);
+    meeting_ = *met;
+  }
+  Peer peer() {
+    return Peer({.host = meeting_.host,
+                 .guest = &guest_page(),
+                 .frame = meeting_.frame.data(),
+                 .frame_capacity = meeting_.frame.size(),
+                 .copy = copy_.data()});
+  }
+  GuestPage& guest_page() { return *reinterpret_cast<GuestPage*>(bytes_.data() + kGuestPageOffset); }
+  /// A host whose guest takes `steps` of its own between two looks.
+  HostSide host(Peer* peer, std::uint64_t timeout_ns = 2'000'000'000) {
+    Waiting waiting;
+    waiting.timeout_ns = timeout_ns;
+    waiting.rest = [peer](std::uint64_t) {
+      if (peer != nullptr) (void)peer->step();
+    };
+    return HostSide(meeting_, waiting);
+  }
+  std::vector<std::byte> storage_ = std::vector<std::byte>(kFrameOffset + kFrameBytes + kPageBytes);
+  std::span<std::byte> bytes_ = [this] {
+    const auto at = reinterpret_cast<std::uintptr_t>(storage_.data());
+    return std::span(storage_).subspan((kPageBytes - at % kPageBytes) % kPageBytes, kFrameOffset + kFrameBytes);
+  }();
+  std::vector<unsigned char> copy_ = std::vector<unsigned char>(kFrameBytes);
+  std::vector<unsigned char> frame_ = std::vector<unsigned char>(kFrameBytes, 0x5a);
+  Meeting meeting_;
+};
+
+TEST_F(IvshmemSession, EitherSideMayStartFirst) {
+  unsigned char hash[kHashBytes];
+  sha256(frame_.data(), frame_.size(), hash);
+  for (const bool guest_first : {true, false}) {
+    Peer guest = peer();
+    if (guest_first) {
+      guest.begin();
+      for (int i = 0; i < 3; ++i) EXPECT_EQ(guest.step(), Peer::Step::kNothing) << "the host's page is no session's";
+    }
+    bool begun = guest_first;
+    Waiting waiting;
+    waiting.rest = [&](std::uint64_t) {
+      if (!begun) guest.begin();
+      begun = true;
+      (void)guest.step();
+    };
+    HostSide side(meeting_, waiting);
+    ASSERT_TRUE(side.begin());
+    EXPECT_EQ(guest.session(), side.session());
+    for (int i = 0; i < 3; ++i) {
+      const auto sample = side.send(frame_, hash);
+      ASSERT_TRUE(sample) << sample.error().message;
+      EXPECT_EQ(sample->guest.error, GuestError::kNone);
+    }
+    EXPECT_EQ(copy_, frame_);
+    ASSERT_TRUE(side.complete());
+    EXPECT_EQ(guest.step(), Peer::Step::kCompleted);
+    EXPECT_EQ(guest.state(), GuestState::kWaitingHostInit);
+    // The second round finds what this one has left.
+  }
+}
+
+TEST_F(IvshmemSession, WhatADeadHostHasLeftIsNotJoinedOrIsLeftAgain) {
+  Peer guest = peer();
+  meeting_.host->magic = kMagic;
+  meeting_.host->frame_offset = kFrameOffset;
+  meeting_.host->frame_capacity = kFrameBytes;
+  for (const HostState stale : {HostState::kInitializing, HostState::kSending, HostState::kCompleted}) {
+    meeting_.host->state = encode({.state = static_cast<std::uint8_t>(stale), .message = 1, .session = 77});
+    guest.begin();
+    EXPECT_EQ(guest.step(), Peer::Step::kNothing) << name_of(stale);
+  }
+  meeting_.host->state = encode({.state = 2, .message = 5, .session = 77});
+  EXPECT_EQ(guest.step(), Peer::Step::kNothing) << "ready, but in the middle";
+  meeting_.host->state = encode({.state = 2, .message = 0, .session = 77});
+  EXPECT_EQ(guest.step(), Peer::Step::kChanged) << "as good as a living one";
+  // A new one begins: the guest notices and joins it.
+  HostSide side = host(&guest);
+  ASSERT_TRUE(side.begin());
+  EXPECT_NE(side.session(), 77U);
+  EXPECT_EQ(guest.session(), side.session());
+  meeting_.host->magic = 0;
+  EXPECT_EQ(guest.step(), Peer::Step::kChanged);
+  EXPECT_EQ(guest.state(), GuestState::kWaitingHostInit) << "without magic there is no host";
+}
+
+TEST_F(IvshmemSession, AWrongHashIsReported) {
+  Peer guest = peer();
+  guest.begin();
+  HostSide side = host(&guest);
+  ASSERT_TRUE(side.begin());
+  unsigned char hash[kHashBytes]{};
+  const auto sample = side.send(frame_, hash);
+  ASSERT_TRUE(sample) << sample.error().message;
+  EXPECT_EQ(sample->guest.error, GuestError::kHash);
+  // The hash of "abc" (FIPS 180-4, example).
+  unsigned char known[kHashBytes];
+  sha256(reinterpret_cast<const unsigned char*>("abc"), 3, known);
+  EXPECT_EQ(known[0], 0xba);
+  EXPECT_EQ(known[31], 0xad);
+}
+
+TEST_F(IvshmemSession, NobodyAnswersAndWordsOutOfTurn) {
+  HostSide alone = host(nullptr, 5'000'000);
+  const auto begun = alone.begin();
+  ASSERT_FALSE(begun);
+  EXPECT_EQ(begun.error().kind, ErrorKind::kDeadline);
+  EXPECT_EQ(begun.error().message, "no guest has joined within 5 ms");
+  HostSide fresh = host(nullptr);
+  unsigned char hash[kHashBytes]{};
+  const auto sent = fresh.send(frame_, hash);
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().message, "the host is uninitialized, not ready");
+  EXPECT_EQ(fresh.complete().error().message, "the host is uninitialized, it cannot become completed");
+  // Joins, and then says nothing.
+  Peer guest = peer();
+  guest.begin();
+  bool silent = false;
+  Waiting waiting;
+  waiting.timeout_ns = 5'000'000;
+  waiting.rest = [&](std::uint64_t) {
+    if (!silent) (void)guest.step();
+  };
+  HostSide side(meeting_, waiting);
+  ASSERT_TRUE(side.begin());
+  silent = true;
+  EXPECT_EQ(side.send(frame_, hash).error().message,
+            "the guest did not become acknowledged with message 1 within 5 ms: it is ready");
+  const std::vector<unsigned char> large(kFrameBytes + 1);
+  EXPECT_FALSE(side.send(large, hash));
+  EXPECT_FALSE(meet(bytes_.first(kFrameOffset), {}, 1));
+}
+
+TEST(IvshmemStatistics, OfKnownValues) {
+  std::vector<double> values;
+  for (int i = 100; i >= 1; --i) values.push_back(i);
+  const Statistics all = statistics_of(values);
+  EXPECT_EQ(all.count, 100U);
+  EXPECT_EQ(all.p50, 50);
+  EXPECT_EQ(all.p90, 90);
+  EXPECT_EQ(all.p95, 95);
+  EXPECT_EQ(all.p99, 99);
+  EXPECT_EQ(all.min, 1);
+  EXPECT_EQ(all.max, 100);
+  EXPECT_DOUBLE_EQ(all.mean, 50.5);
+  EXPECT_NEAR(all.stddev, 29.011491975882016, 1e-9);
+  EXPECT_EQ(statistics_of({7}).p99, 7);
+  EXPECT_EQ(statistics_of({7}).stddev, 0);
+  EXPECT_EQ(statistics_of({}).count, 0U);
+}
+
+StudyResult known_result() {
+  StudyResult result;
+  for (const Mode mode : {Mode::kThreads, Mode::kPolling}) {
+    for (const Part part : {Part::kLatency, Part::kBandwidth}) {
+      Row row{.part = part, .mode = mode, .iteration = 1};
+      row.host_write = 1000;
+      row.hot = 2000;
+      row.cold = mode == Mode::kPolling ? 3000 : 2500;
+      row.copy = 9000;
+      row.verify = 4000;
+      row.guest_total = 20000;
+      row.round_trip = 20500;
+      row.success = true;
+      row.host_counts.values[static_cast<std::size_t>(Counter::kCycles)] = 5000;
+      row.host_counts.values[static_cast<std::size_t>(Counter::kInstructions)] = 10000;
+      result.rows.push_back(row);
+    }
+  }
+  return result;
+}
+StudyOptions known_options() {
+  StudyOptions options;
+  options.frames = {{.name = "small", .width = 64, .height = 32}};
+  options.latency_frame = 0;
+  options.modes = {Mode::kThreads, Mode::kPolling};
+  return options;
+}
+
+TEST(IvshmemReport, ColumnsAndValues) {
+  const StudyResult result = known_result();
+  const StudyOptions options = known_options();
+  EXPECT_EQ(latency_csv(result, Mode::kPolling),
+            "iteration,host_memcpy_ns,host_memcpy_us,roundtrip_ns,roundtrip_us,guest_memcpy_ns,guest_memcpy_us,"
+            "guest_verify_ns,guest_verify_us,guest_hot_cache_ns,guest_hot_cache_us,guest_cold_cache_ns,"
+            "guest_cold_cache_us,guest_second_pass_ns,guest_second_pass_us,guest_cached_verify_ns,"
+            "guest_cached_verify_us,notification_est_ns,notification_est_us,total_ns,total_us,success\n"
+            "1,1000,1.000,20500,20.500,9000,9.000,4000,4.000,2000,2.000,3000,3.000,9000,9.000,4000,4.000,500,0.500,"
+            "21500,21.500,1\n");
+  EXPECT_EQ(bandwidth_csv(result, options, Mode::kPolling),
+            "iteration,frame_type,width,height,bpp,size_bytes,size_mb,host_memcpy_ns,host_memcpy_ms,host_memcpy_mbps,"
+            "roundtrip_ns,roundtrip_ms,guest_memcpy_ns,guest_memcpy_ms,guest_memcpy_mbps,guest_verify_ns,"
+            "guest_verify_ms,total_ns,total_ms,total_mbps,success\n"
+            "1,small,64,32,24,6144,0.01,1000,0.001000,5859.38,20500,0.020500,9000,0.009000,651.04,4000,0.004000,21500,"
+            "0.021500,272.53,1\n");
+  const std::string counters =
+      "host_l1_cache_misses,host_l1_cache_references,host_l1_miss_rate,host_llc_misses,host_llc_references,"
+      "host_llc_miss_rate,host_tlb_misses,host_cpu_cycles,host_instructions,host_ipc,host_cycles_per_byte,"
+      "host_context_switches,guest_l1_cache_misses,guest_l1_cache_references,guest_l1_miss_rate,guest_llc_misses,"
+      "guest_llc_references,guest_llc_miss_rate,guest_tlb_misses,guest_cpu_cycles,guest_instructions,guest_ipc,"
+      "guest_cycles_per_byte,guest_context_switches\n";
+  EXPECT_EQ(latency_counters_csv(result, options, Mode::kPolling),
+            "iteration," + counters + "1,,,,,,,,5000,10000,2.000000,0.813802,,,,,,,,,,,,,\n");
+  EXPECT_EQ(bandwidth_counters_csv(result, options, Mode::kPolling),
+            "iteration,frame_type," + counters + "1,small,,,,,,,,5000,10000,2.000000,0.813802,,,,,,,,,,,,,\n");
+}
+
+TEST(IvshmemReport, NamesTheBottleneckAndTheFloor) {
+  StudyResult result = known_result();
+  const StudyOptions options = known_options();
+  EXPECT_THAT(bottleneck(result, options, Mode::kPolling),
+              StartsWith("the guest's writing of its own memory takes the most: 6.0 us of 10.5 us (57 %)"));
+  EXPECT_DOUBLE_EQ(*ratio_to_threads(result, Part::kLatency, Mode::kPolling, 0, Phase::kCold), 1.2);
+  EXPECT_THAT(to_text(result, options),
+              HasSubstr("polling, small, pure read, cold: 1.200 times the floor, not within"));
+  EXPECT_THAT(to_text(result, options), HasSubstr("polling, small, host write: 1.000 times the floor, within 5 %"));
+  for (Row& row : result.rows) row.host_write = 50000;
+  EXPECT_THAT(bottleneck(result, options, Mode::kPolling), StartsWith("the host's write into the shared memory"));
+  EXPECT_EQ(bottleneck(result, options, Mode::kDoorbell), "");
+}
+
+TEST(IvshmemReport, WhatIsNotCompleteSaysSo) {
+  std::string directory = ::testing::TempDir() + "/warmfork-ivshmem-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  StudyResult result = known_result();
+  result.ended = Error{ErrorKind::kCancelled, "interrupted"};
+  result.ended_where = "polling, small, message 2";
+  ASSERT_TRUE(write_report(result, known_options(), directory, false));
+  const auto text = [&](const std::string& name) {
+    std::ifstream in(directory + "/" + name);
+    std::stringstream all;
+    all << in.rdbuf();
+    return all.str();
+  };
+  EXPECT_EQ(text("INCOMPLETE"), "polling, small, message 2: interrupted\n");
+  EXPECT_THAT(text("performance_report.txt"), StartsWith("INCOMPLETE: polling, small, message 2: interrupted\n"));
+  EXPECT_EQ(text("latency_results.csv"), latency_csv(result, Mode::kPolling));
+  EXPECT_EQ(text("latency_results.threads.csv"), latency_csv(result, Mode::kThreads));
+  EXPECT_THAT(to_json(result, known_options(), 130), HasSubstr("\"complete\": false"));
+  result.ended.reset();
+  ASSERT_TRUE(write_report(result, known_options(), directory, false));
+  EXPECT_FALSE(std::filesystem::exists(directory + "/INCOMPLETE"));
+  std::error_code ignored;
+  std::filesystem::remove_all(directory, ignored);
+}
+
+}  // namespace
+}  // namespace warmfork::ivshmem
