@@ -240,4 +240,17 @@ Status write_plot(const Plot& plot, const std::string& base) {
   return {};
 }
 
+Result<std::string> draw_svg(const Plot& plot) {
+  WARMFORK_TRY(check(plot));
+  WARMFORK_TRY_ASSIGN(const UniqueFd output, scratch({}));
+  WARMFORK_TRY(run_gnuplot(script(plot, kFormats[1].terminal), output));
+  struct stat status{};
+  if (::fstat(output.get(), &status) != 0) return fail_errno("drawing of gnuplot");
+  std::string text(static_cast<std::size_t>(status.st_size), '\0');
+  const ssize_t got = ::pread(output.get(), text.data(), text.size(), 0);
+  if (got <= 0) return fail(ErrorKind::kHost, "gnuplot has drawn nothing");
+  text.resize(static_cast<std::size_t>(got));
+  return text;
+}
+
 }  // namespace warmfork::bench

@@ -41,4 +41,7 @@ struct Plot {
 /// positive on a logarithmic axis; kHost, a file that cannot be written (names it), or what gnuplot complained of.
 [[nodiscard]] Status write_plot(const Plot& plot, const std::string& base);
 
+/// The same drawing as an SVG document. Errors: those of write_plot() without a file.
+[[nodiscard]] Result<std::string> draw_svg(const Plot& plot);
+
 }  // namespace warmfork::bench

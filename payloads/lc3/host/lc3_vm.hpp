@@ -62,9 +62,9 @@ struct Lc3Options {
   bool stop_for_output = true;             // stop when input is polled while output waits
   std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
   std::uint64_t cache_limit = jit::kDefaultCacheLimit;  // bytes of all files there
-  std::string perf_map;                    // file for the names of compiled code (jit/code_names.hpp); empty: none
-  PortRegions ports;                       // for rings to others; none by default
-  bool stop_at_empty_vectors = true;       // a trap or exception whose vector word is x0000 stops the machine
+  std::string perf_map;               // file for the names of compiled code (jit/code_names.hpp); empty: none
+  PortRegions ports;                  // for rings to others; none by default
+  bool stop_at_empty_vectors = true;  // a trap or exception whose vector word is x0000 stops the machine
 };
 
 /// What the ports of one machine are connected to; each can have a ring to receive from and one to send to. All links
