@@ -74,12 +74,19 @@ Status request_and_reset(const ForkFixture& fixture, Contender& contender, std::
   return {};
 }
 
+bool wants_mode(const SuiteOptions& options, ResetMode mode) {
+  const std::string reset = fmt::format("lifecycle/reset/{}", name_of(mode));
+  const std::string request = fmt::format("lifecycle/request/reset_{}", name_of(mode));
+  return options.wants({reset, request});
+}
+
 Status measure_resets(const SuiteOptions& options, const WindowShape& shape, const std::vector<std::uint64_t>& sweep,
                       std::vector<Figure>& figures) {
   WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, shape));
   WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
   std::vector<Contender> contenders;
   for (const ResetMode mode : kResetModes) {
+    if (!wants_mode(options, mode)) continue;
     auto source = fixture.source({.reset = mode});
     if (!source && source.error().kind == ErrorKind::kUnsupported) {
       options.say(fmt::format("lifecycle: {}", source.error().message));
@@ -350,13 +357,7 @@ Status measure_forks(const SuiteOptions& options, std::vector<Figure>& figures) 
     WARMFORK_TRY(measure_pool(options, figures));
   }
   if (requests || new_forks) WARMFORK_TRY(measure_masters(options, figures));
-  bool resets = false;
-  for (const ResetMode mode : kResetModes) {
-    const std::string reset = fmt::format("lifecycle/reset/{}", name_of(mode));
-    const std::string request = fmt::format("lifecycle/request/reset_{}", name_of(mode));
-    resets = resets || options.wants({reset, request});
-  }
-  if (resets) {
+  if (std::ranges::any_of(kResetModes, [&](ResetMode mode) { return wants_mode(options, mode); })) {
     WARMFORK_TRY(measure_resets(options, kSmall, {1, 8, 32}, figures));
     WARMFORK_TRY(measure_resets(options, kLarge, {1, 8, 32, 128, 1024}, figures));
   }

@@ -193,9 +193,11 @@ Plot history_plot(const ResultFile& result, std::vector<std::pair<std::string, R
             .log_x = false,
             .log_y = false,
             .series = {}};
+  const bool any_floor = std::ranges::any_of(result.figures, [](const Figure& one) { return one.floor.has_value(); });
   for (const Figure& figure : result.figures) {
     if (plot.series.size() == kMostSeries) break;
-    if (!figure.ratio_to_floor_p50 || figure.p50 <= 0) continue;  // those with a floor are what a reader asks for first
+    // Those with a floor are what a reader asks for first.
+    if ((any_floor && !figure.ratio_to_floor_p50) || figure.p50 <= 0) continue;
     PlotSeries series{full_name(figure), {}};
     double oldest = 0;
     const auto add = [&](double x, double p50) {

@@ -505,7 +505,7 @@ std::string to_table(const std::vector<Figure>& figures) {
     text += fmt::format("{:<{}}  {} {} {} {}", full_name(figure), width, cell(figure.p50), cell(figure.p99),
                         cell(figure.p999), cell(figure.max));
     if (figure.ratio_to_floor_p50) text += fmt::format("  {:.3f} x {}", *figure.ratio_to_floor_p50, *figure.floor);
-    if (figure.noise.noisy()) text += fmt::format("  noisy: {}", fmt::join(figure.noise.why, ", "));
+    if (figure.noise.noisy()) text += fmt::format("  NOISY: {}", fmt::join(figure.noise.why, ", "));
     text += "\n";
   }
   return text;

@@ -484,6 +484,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
   verb->add_option("--compare-builds", options->builds, "Interleave rounds of two builds and compare them")
       ->type_name("BINARY")
       ->expected(2)
+      ->allow_extra_args(false)  // what follows are suites
       ->group(kBaselines);
   verb->add_option("--verdicts", options->verdicts, "Write the verdicts here, as JSON")
       ->type_name("FILE")
