@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <string>
 #include <thread>
 
 namespace warmfork::bench {
@@ -44,6 +46,15 @@ Result<std::unique_ptr<Fork>> make_bound(ForkSource& source) {
   return fork;
 }
 
+// For trying the gate: by so many percent the bench makes resets slower, in its own clock and nowhere else. Read once.
+double slower_resets() {
+  static const double percent = [] {
+    const char* text = std::getenv("WARMFORK_BENCH_SLOW_RESET");  // NOLINT(concurrency-mt-unsafe): read, never set
+    return text == nullptr ? 0.0 : std::clamp(std::strtod(text, nullptr), 0.0, 1000.0);
+  }();
+  return percent;
+}
+
 // One request as its user counts it: the call, and the fork pristine again.
 Status request_and_reset(const ForkFixture& fixture, Contender& contender, std::uint64_t argument, std::uint64_t pages,
                          bool record) {
@@ -51,11 +62,22 @@ Status request_and_reset(const ForkFixture& fixture, Contender& contender, std::
   WARMFORK_TRY(fixture.request(*contender.fork, argument, pages));
   const std::uint64_t answered = tsc_now_ordered();
   WARMFORK_TRY(contender.fork->reset());
-  const std::uint64_t end = tsc_now_ordered();
+  std::uint64_t end = tsc_now_ordered();
+  if (const double percent = slower_resets(); percent > 0) {
+    const auto until = end + static_cast<std::uint64_t>(static_cast<double>(end - answered) * percent / 100);
+    while ((end = tsc_now_ordered()) < until) {
+    }
+  }
   if (!record) return {};
   contender.reset.record(end - answered);
   contender.request.record(end - begin);
   return {};
+}
+
+bool wants_mode(const SuiteOptions& options, ResetMode mode) {
+  const std::string reset = fmt::format("lifecycle/reset/{}", name_of(mode));
+  const std::string request = fmt::format("lifecycle/request/reset_{}", name_of(mode));
+  return options.wants({reset, request});
 }
 
 Status measure_resets(const SuiteOptions& options, const WindowShape& shape, const std::vector<std::uint64_t>& sweep,
@@ -64,6 +86,7 @@ Status measure_resets(const SuiteOptions& options, const WindowShape& shape, con
   WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
   std::vector<Contender> contenders;
   for (const ResetMode mode : kResetModes) {
+    if (!wants_mode(options, mode)) continue;
     auto source = fixture.source({.reset = mode});
     if (!source && source.error().kind == ErrorKind::kUnsupported) {
       options.say(fmt::format("lifecycle: {}", source.error().message));
@@ -319,12 +342,26 @@ Status measure_fork_call_destroy(const SuiteOptions& options, std::vector<Figure
 }  // namespace
 
 Status measure_forks(const SuiteOptions& options, std::vector<Figure>& figures) {
-  WARMFORK_TRY(measure_fork_call_destroy(options, figures));
-  WARMFORK_TRY(measure_new_forks(options, figures));
-  WARMFORK_TRY(measure_pool(options, figures));
-  WARMFORK_TRY(measure_masters(options, figures));
-  WARMFORK_TRY(measure_resets(options, kSmall, {1, 8, 32}, figures));
-  WARMFORK_TRY(measure_resets(options, kLarge, {1, 8, 32, 128, 1024}, figures));
+  // What only unwanted figures need is not measured; a name in doubt counts as wanted.
+  const bool requests = options.wants({"lifecycle/request/fork_vm", "lifecycle/request/fork_space"});
+  if (options.wants({"lifecycle/fork_call_destroy/vm", "lifecycle/fork_call_destroy/space",
+                     "lifecycle/fork_call_destroy/vm/make", "lifecycle/fork_call_destroy/space/make",
+                     "lifecycle/fork_call_destroy/vm/first_call", "lifecycle/fork_call_destroy/space/first_call",
+                     "lifecycle/fork_call_destroy/vm/destroy", "lifecycle/fork_call_destroy/space/destroy"})) {
+    WARMFORK_TRY(measure_fork_call_destroy(options, figures));
+  }
+  const bool new_forks = options.wants({"lifecycle/fork_new/space", "lifecycle/fork_new/space/prepare",
+                                        "lifecycle/fork_new/space/first_call", "floors/memcpy_window"});
+  if (new_forks) WARMFORK_TRY(measure_new_forks(options, figures));
+  if (requests || options.wants({"lifecycle/fork/vm", "lifecycle/fork/space"})) {
+    WARMFORK_TRY(measure_pool(options, figures));
+  }
+  if (requests || new_forks) WARMFORK_TRY(measure_masters(options, figures));
+  if (std::ranges::any_of(kResetModes, [&](ResetMode mode) { return wants_mode(options, mode); })) {
+    WARMFORK_TRY(measure_resets(options, kSmall, {1, 8, 32}, figures));
+    WARMFORK_TRY(measure_resets(options, kLarge, {1, 8, 32, 128, 1024}, figures));
+  }
+  if (!options.wants({"lifecycle/density", "lifecycle/scaling/vm", "lifecycle/scaling/space"})) return {};
   return measure_density_and_scaling(options, figures);
 }
 

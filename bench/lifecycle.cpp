@@ -59,6 +59,14 @@ SuiteResult run_lifecycle(const SuiteOptions& options) {
   WARMFORK_TRY(pin_to(options.cpu));
   WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
   WARMFORK_TRY(probe.warm_up());
+  std::vector<Figure> figures;
+  if (!options.wants({"lifecycle/construct", "lifecycle/boot", "lifecycle/destruct", "lifecycle/vmcall/first",
+                      "lifecycle/vmcall/warm", "floors/cpl3_exit", "floors/create_destroy_vm"})) {
+    WARMFORK_TRY(measure_forks(options, figures));
+    if (options.wants({"lifecycle/request/exitless", "floors/cacheline_pingpong"}))
+      WARMFORK_TRY(measure_exitless(options, figures));
+    return figures;
+  }
 
   options.say("lifecycle: construct, boot, first vmcall, destruct");
   Lifecycle times;
@@ -102,7 +110,6 @@ SuiteResult run_lifecycle(const SuiteOptions& options) {
 
   Figure exit_floor = from_ticks("floors/cpl3_exit", exit);
   Figure vm_floor = from_ticks("floors/create_destroy_vm", create_destroy);
-  std::vector<Figure> figures;
   const auto add = [&](const char* name, const Histogram& ticks, const Figure& floor) -> Figure& {
     figures.push_back(from_ticks(name, ticks));
     set_floor(figures.back(), floor);
@@ -119,7 +126,8 @@ SuiteResult run_lifecycle(const SuiteOptions& options) {
   figures.push_back(std::move(exit_floor));
   figures.push_back(std::move(vm_floor));
   WARMFORK_TRY(measure_forks(options, figures));
-  WARMFORK_TRY(measure_exitless(options, figures));
+  if (options.wants({"lifecycle/request/exitless", "floors/cacheline_pingpong"}))
+    WARMFORK_TRY(measure_exitless(options, figures));
   return figures;
 }
 

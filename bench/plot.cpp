@@ -258,4 +258,17 @@ Status write_panels(const std::vector<Plot>& plots, const std::string& base) {
   return draw(commands + "unset multiplot\n", base);
 }
 
+Result<std::string> draw_svg(const Plot& plot) {
+  WARMFORK_TRY(check(plot));
+  WARMFORK_TRY_ASSIGN(const UniqueFd output, scratch({}));
+  WARMFORK_TRY(run_gnuplot(preamble(kFormats[1].terminal) + panel(plot), output));
+  struct stat status{};
+  if (::fstat(output.get(), &status) != 0) return fail_errno("drawing of gnuplot");
+  std::string text(static_cast<std::size_t>(status.st_size), '\0');
+  const ssize_t got = ::pread(output.get(), text.data(), text.size(), 0);
+  if (got <= 0) return fail(ErrorKind::kHost, "gnuplot has drawn nothing");
+  text.resize(static_cast<std::size_t>(got));
+  return text;
+}
+
 }  // namespace warmfork::bench

@@ -43,5 +43,7 @@ struct Plot {
 
 /// The same with up to four plots in one figure, two in a row. Errors: as write_plot(); kUsage, none or more than four.
 [[nodiscard]] Status write_panels(const std::vector<Plot>& plots, const std::string& base);
+/// The same drawing as an SVG document. Errors: those of write_plot() without a file.
+[[nodiscard]] Result<std::string> draw_svg(const Plot& plot);
 
 }  // namespace warmfork::bench

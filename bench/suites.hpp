@@ -3,12 +3,16 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "bench/noise.hpp"
 #include "bench/result.hpp"
 #include "kvm/kvm.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace warmfork::bench {
@@ -27,11 +31,19 @@ struct SuiteOptions {
   // arguments. Empty: there is no such program, and no figures of starts.
   std::vector<std::string> start_command;
 
+  std::function<bool(const std::string&)> wanted;  // by name; empty: every figure. For suites that can do less.
+
+  /// True if any of these figures is wanted. Suites may measure more than that.
+  [[nodiscard]] bool wants(std::initializer_list<std::string_view> names) const {
+    return !wanted ||
+           std::any_of(names.begin(), names.end(), [this](std::string_view name) { return wanted(std::string(name)); });
+  }
   /// A sample count scaled by the effort, at least `least`.
   [[nodiscard]] std::uint64_t samples(std::uint64_t full, std::uint64_t least = 10) const {
     return std::max(least, static_cast<std::uint64_t>(static_cast<double>(full) * effort));
   }
   void say(const std::string& text) const {
+    NoiseMeter::begin();
     if (progress) progress(text);
   }
 };

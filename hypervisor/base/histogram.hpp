@@ -29,6 +29,16 @@ class Histogram {
     max_ = std::max(max_, value);
   }
 
+  /// Adds all that `other` has recorded.
+  void merge(const Histogram& other) {
+    for (std::size_t i = 0; i < buckets_.size(); ++i) buckets_[i] += other.buckets_[i];
+    count_ += other.count_;
+    sum_ += other.sum_;
+    sum_of_squares_ += other.sum_of_squares_;
+    min_ = std::min(min_, other.min_);
+    max_ = std::max(max_, other.max_);
+  }
+
   [[nodiscard]] std::uint64_t count() const { return count_; }
   [[nodiscard]] std::uint64_t min() const { return count_ == 0 ? 0 : min_; }
   [[nodiscard]] std::uint64_t max() const { return max_; }
@@ -44,7 +54,10 @@ class Histogram {
   /// nearest-rank quantile. `fraction` in (0, 1].
   [[nodiscard]] double quantile(double fraction) const {
     if (count_ == 0) return 0;
-    const auto rank = static_cast<std::uint64_t>(std::ceil(fraction * static_cast<double>(count_)));
+    return at_rank(static_cast<std::uint64_t>(std::ceil(fraction * static_cast<double>(count_))));
+  }
+  /// The value at `rank`, from 1, of all recorded ones in order (to within its bucket).
+  [[nodiscard]] double at_rank(std::uint64_t rank) const {
     std::uint64_t seen = 0;
     for (std::size_t i = 0; i < buckets_.size(); ++i) {
       seen += buckets_[i];
@@ -53,6 +66,14 @@ class Histogram {
       }
     }
     return static_cast<double>(max_);
+  }
+  /// How many of them are less than `low` or greater than `high` (to within their buckets).
+  [[nodiscard]] std::uint64_t count_outside(double low, double high) const {
+    std::uint64_t outside = 0;
+    for (std::size_t i = 0; i < buckets_.size(); ++i) {
+      if (buckets_[i] != 0 && (middle(i) < low || middle(i) > high)) outside += buckets_[i];
+    }
+    return outside;
   }
 
  private:

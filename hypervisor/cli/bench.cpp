@@ -1,9 +1,14 @@
 // warmfork bench: runs benchmark suites, prints a table, writes the result file.
 #include "base/file.hpp"
+#include "base/printable.hpp"
+#include "bench/baseline.hpp"
+#include "bench/builds.hpp"
 #include "bench/lc3_start.hpp"
 #include "bench/lifecycle_report.hpp"
 #include "bench/outliers.hpp"
+#include "bench/report.hpp"
 #include "bench/suites.hpp"
+#include "bench/verdict.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "lc3/fleet/config.hpp"
@@ -11,11 +16,22 @@
 #include "verbs.hpp"
 
 #include <fmt/format.h>
+#include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <csignal>
 #include <cstdio>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
+#include <regex>
+#include <set>
+#include <span>
 
 namespace warmfork::cli {
 namespace {
@@ -36,7 +52,27 @@ struct Options {
   bool quick = false;
   bool all_figures = false;
   std::string messages;
+
+  unsigned rounds = 0;  // 0: by what is asked for
+  bool until_stable = false;
+  unsigned most_rounds = 40;
+  std::string filter;
+
+  std::string save_baseline, baseline, delete_baseline, baseline_dir;
+  bool list_baselines = false;
+  bool allow_foreign = false;
+  std::vector<std::string> builds;
+  std::string verdicts;
+  double change = 5, noise = 10, severe = 20, confidence = 95;  // %
+
+  std::string markdown, csv, html, google_benchmark;
+  std::string readme_tables, readme = "README.md";
 };
+
+// Rounds where runs are compared: with ten, the second smallest and second largest hold the median with 97.9 %.
+constexpr unsigned kComparedRounds = 10;
+// The least that 95 % can be said of (bench/statistics.hpp).
+constexpr unsigned kLeastRounds = 6;
 
 // In a process of its own, for one sample of startup/….
 constexpr const char* kStartVerb = "bench-start";
@@ -63,23 +99,211 @@ std::vector<bench::Figure> others_than_lifecycle(std::vector<bench::Figure> figu
   return figures;
 }
 
-int run(const Options& options) {
+// The first Ctrl-C or SIGTERM ends the run after the suite that is being measured, the second one at once.
+volatile std::sig_atomic_t stop_signal = 0;
+
+class StopGuard {
+ public:
+  StopGuard() {
+    struct sigaction action{};
+    action.sa_handler = [](int signal) { stop_signal = signal; };
+    action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
+    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &action, &previous_[i]);
+  }
+  ~StopGuard() {
+    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &previous_[i], nullptr);
+  }
+  StopGuard(const StopGuard&) = delete;
+  StopGuard& operator=(const StopGuard&) = delete;
+
+ private:
+  static constexpr std::array<int, 2> kSignals{SIGINT, SIGTERM};
+  std::array<struct sigaction, kSignals.size()> previous_{};
+};
+
+bench::Thresholds thresholds_of(const Options& options) {
+  return {.change = options.change / 100,
+          .noise = options.noise / 100,
+          .severe = options.severe / 100,
+          .confidence = options.confidence / 100};
+}
+
+// Whole or not at all; a device or pipe (/dev/stdout) is written as it is.
+Status write_report(const std::string& path, const std::string& text) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) return write_file(path, text.data(), text.size());
+  WARMFORK_TRY(replace_file(path, [&](int fd) { return write_all(fd, std::as_bytes(std::span(text)), path); }));
+  ::chmod(path.c_str(), 0644);  // results are for everyone; that this fails changes nothing
+  return {};
+}
+
+// Keeps what the regular expression finds in, and the floors of that.
+void keep(std::vector<bench::Figure>& figures, const std::function<bool(const std::string&)>& wanted) {
+  if (!wanted) return;
+  std::set<std::string> floors;
+  for (const bench::Figure& figure : figures) {
+    if (wanted(figure.name) && figure.floor) floors.insert(*figure.floor);
+  }
+  std::erase_if(figures,
+                [&](const bench::Figure& figure) { return !wanted(figure.name) && !floors.contains(figure.name); });
+}
+
+// The medians of the rounds so far agree: their interval is no wider than the threshold of a change, both ways.
+bool stable(const std::vector<bench::Figure>& figures, const bench::Thresholds& thresholds) {
+  for (const bench::Figure& figure : figures) {
+    const auto rounds = figure.rounds.find("p50");
+    if (rounds == figure.rounds.end()) return false;
+    const auto interval = bench::quantile_interval(rounds->second, 0.5, thresholds.confidence);
+    const double middle = bench::median(rounds->second);
+    if (!interval || interval->high > middle * (1 + thresholds.change) ||
+        interval->low < middle / (1 + thresholds.change)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::function<void(const std::string&)> progress_line(bool terminal) {
+  return [terminal](const std::string& text) {
+    print_message("{}{}{}", terminal ? "\r\033[K" : "", text, terminal ? "" : "\n");
+  };
+}
+
+Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, bench::Context context,
+                                  const std::function<bool(const std::string&)>& wanted) {
+  const auto [cpu, other_cpu] = choose_cpus();
+  const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  const unsigned shares = options.until_stable ? kComparedRounds : options.rounds;
+  bench::SuiteOptions suite_options{
+      .kvm = &kvm,
+      .effort = std::max(context.effort / shares, 0.001),
+      .cpu = cpu,
+      .other_cpu = other_cpu,
+      .progress = progress_line(terminal),
+      .start_command = {"/proc/self/exe", "--kvm", kvm_device(), kStartVerb},
+      .wanted = wanted,
+  };
+  const unsigned most = options.until_stable ? options.most_rounds : options.rounds;
+  bench::RoundSet rounds;
+  std::vector<bench::Figure> figures;
+  for (unsigned round = 0; round < most && stop_signal == 0; ++round) {
+    if (most > 1)
+      suite_options.say(fmt::format("round {} of {}{}", round + 1, options.until_stable ? "at most " : "", most));
+    figures.clear();
+    for (const std::string& name : options.suites) {
+      if (stop_signal != 0) break;
+      auto result = kSuites.at(name)(suite_options);
+      if (terminal) print_message("\r\033[K");
+      if (!result) return Failure(result.error());
+      keep(*result, wanted);
+      std::ranges::move(*result, std::back_inserter(figures));
+    }
+    if (most == 1) break;
+    if (!figures.empty()) rounds.add(std::move(figures));
+    if (options.until_stable && rounds.rounds() >= kLeastRounds && stable(rounds.merged(), thresholds_of(options)))
+      break;
+  }
+  context.partial = stop_signal != 0;
+  context.rounds = std::max(rounds.rounds(), 1U);
+  context.after = bench::machine_state();
+  return bench::ResultFile{.context = std::move(context), .figures = most == 1 ? std::move(figures) : rounds.merged()};
+}
+
+void print_result(const Options& options, const bench::ResultFile& result) {
+  const bench::Context& context = result.context;
+  const std::vector<bench::Figure>& figures = result.figures;
+  const std::string lifecycle = options.filter.empty() ? bench::lifecycle_report(figures) : "";
+  fmt::print("{} · {} · kernel {} · KVM backend {} · pinned to CPU {}{}\n\n{}{}{}", context.date, context.cpu,
+             context.kernel, context.kvm_backend, context.pinned.empty() ? -1 : context.pinned[0],
+             context.rounds > 1 ? fmt::format(" · {} rounds", context.rounds) : "", lifecycle,
+             lifecycle.empty() ? "" : "\n",
+             bench::to_table(lifecycle.empty() || options.all_figures ? figures : others_than_lifecycle(figures)));
+  if (const std::string outliers = bench::outlier_table(figures); !outliers.empty()) fmt::print("\n{}", outliers);
+}
+
+// Writes what was asked for. `comparison` may be null.
+Status write_reports(const Options& options, const bench::ResultFile& result, const bench::Comparison* comparison,
+                     const bench::Baselines* baselines) {
+  const std::string json = bench::to_json(result.context, result.figures);
+  if (options.json == "-") {
+    fmt::print("{}", json);
+  } else if (!options.json.empty()) {
+    WARMFORK_TRY(write_report(options.json, json));
+  }
+  if (!options.markdown.empty()) WARMFORK_TRY(write_report(options.markdown, bench::to_markdown(result, comparison)));
+  if (!options.csv.empty()) WARMFORK_TRY(write_report(options.csv, bench::to_csv(result)));
+  if (!options.google_benchmark.empty()) {
+    WARMFORK_TRY(write_report(options.google_benchmark, bench::to_google_benchmark(result)));
+  }
+  if (!options.verdicts.empty() && comparison != nullptr) {
+    WARMFORK_TRY(write_report(options.verdicts, bench::to_json(*comparison)));
+  }
+  if (!options.html.empty()) {
+    std::vector<std::pair<std::string, bench::ResultFile>> history;
+    if (baselines != nullptr) {
+      WARMFORK_TRY_ASSIGN(const auto names, baselines->names());
+      for (const std::string& name : names) {
+        auto saved = baselines->load(name);
+        // One that is broken or foreign is no reason to have no page.
+        if (saved && bench::foreign(saved->context, result.context).empty())
+          history.emplace_back(name, std::move(*saved));
+      }
+    }
+    WARMFORK_TRY_ASSIGN(const std::string page, bench::to_html(result, comparison, history));
+    WARMFORK_TRY(write_report(options.html, page));
+  }
+  if (!options.plot.empty()) {
+    const auto drawn = bench::plot_lifecycle(result.figures, options.plot);
+    if (!drawn && drawn.error().kind != ErrorKind::kUnsupported) return drawn;
+    if (!drawn) print_message("no plot: {}\n", drawn.error().message);
+  }
+  return {};
+}
+
+int exit_code_of(const bench::Comparison* comparison) {
+  if (stop_signal != 0) {
+    print_message("interrupted: what was measured until then is kept, marked \"partial\"\n");
+    return 128 + stop_signal;
+  }
+  return comparison != nullptr && comparison->regressed() ? kFailure : kSuccess;
+}
+
+int compare_builds(const Options& options) {
+  const bench::Thresholds thresholds = thresholds_of(options);
+  const double effort = options.quick ? 0.02 : options.effort;
+  bench::BuildsOptions builds{.before = options.builds[0],
+                              .after = options.builds[1],
+                              .arguments = {"--kvm", kvm_device(), "bench"},
+                              .rounds = options.rounds,
+                              .progress = progress_line(::isatty(STDERR_FILENO) == 1),
+                              .stop = [] { return stop_signal != 0; }};
+  builds.arguments.insert(builds.arguments.end(), options.suites.begin(), options.suites.end());
+  for (const char* one : {"--json", "-", "--effort"}) builds.arguments.emplace_back(one);
+  builds.arguments.push_back(fmt::format("{}", std::max(effort / options.rounds, 0.001)));
+  if (!options.filter.empty()) builds.arguments.insert(builds.arguments.end(), {"--filter", options.filter});
+  const auto results = bench::run_builds(builds);
+  if (!results) return report(results.error());
+  const auto& [before, after] = *results;
+  if (const std::string why = bench::foreign(before.context, after.context); !why.empty() && !options.allow_foreign) {
+    return report({ErrorKind::kInput, "the two builds cannot be compared: " + why});
+  }
+  const bench::Comparison comparison = bench::compare_runs(before, after, /*paired=*/true, thresholds);
+  if (options.json != "-") {
+    fmt::print("{}: {}\n{}: {}\n{} rounds of each, interleaved\n\n{}", options.builds[0],
+               printable(before.context.commit), options.builds[1], printable(after.context.commit),
+               after.context.rounds, bench::to_table(comparison, thresholds));
+  }
+  if (const auto written = write_reports(options, after, &comparison, nullptr); !written)
+    return report(written.error());
+  return exit_code_of(&comparison);
+}
+
+int run_suites(const Options& options, const std::function<bool(const std::string&)>& wanted) {
   const auto kvm = open_kvm();
   if (!kvm) return report(kvm.error());
   const auto backend = probe_backend(*kvm);
   if (!backend) return report(backend.error());
   const auto [cpu, other_cpu] = choose_cpus();
-  const bool terminal = ::isatty(STDERR_FILENO) == 1;
-  const bench::SuiteOptions suite_options{.kvm = &*kvm,
-                                          .effort = options.quick ? 0.02 : options.effort,
-                                          .cpu = cpu,
-                                          .other_cpu = other_cpu,
-                                          .progress =
-                                              [&](const std::string& text) {
-                                                print_message("{}{}{}", terminal ? "\r\033[K" : "", text,
-                                                              terminal ? "" : "\n");
-                                              },
-                                          .start_command = {"/proc/self/exe", "--kvm", kvm_device(), kStartVerb}};
   if (!options.messages.empty()) {
     const auto messages = lc3::parse_instructions(options.messages);
     if (!messages || *messages == 0 || *messages > kMostMessages) {
@@ -87,40 +311,129 @@ int run(const Options& options) {
                          kMostMessages)
                         .value());
     }
-    const auto rate = bench::run_bus_check(suite_options, *messages);
+    const auto rate = bench::run_bus_check({.kvm = &*kvm, .cpu = cpu, .other_cpu = other_cpu}, *messages);
     if (!rate) return report(rate.error());
     fmt::print("{} messages from one LC-3 machine to another, each once and in order: {:.2f} M/s, {:.1f} s\n",
                *messages, *rate * 1e-6, static_cast<double>(*messages) / *rate);
     return kSuccess;
   }
-  std::vector<bench::Figure> figures;
-  for (const std::string& name : options.suites) {
-    auto result = kSuites.at(name)(suite_options);
-    if (terminal) print_message("\r\033[K");
-    if (!result) return report(result.error());
-    figures.insert(figures.end(), result->begin(), result->end());
+  bench::Context context = bench::make_context(backend->name, backend->cpu, {cpu, other_cpu});
+  context.effort = options.quick ? 0.02 : options.effort;
+  context.before = bench::machine_state();
+
+  // Whatever can be wrong with baselines is said before minutes are spent measuring.
+  std::optional<bench::Baselines> baselines;
+  std::optional<bench::ResultFile> baseline;
+  if (!options.save_baseline.empty() || !options.baseline.empty() || !options.html.empty()) {
+    auto found = bench::Baselines::at(options.baseline_dir);
+    if (found) {
+      baselines = std::move(*found);
+    } else if (!options.save_baseline.empty() || !options.baseline.empty()) {
+      return report(found.error());
+    }
   }
-  const bench::Context context = bench::make_context(backend->name, backend->cpu, {cpu, other_cpu});
-  const std::string json = bench::to_json(context, figures);
-  if (options.json == "-") {
-    fmt::print("{}", json);
-    return kSuccess;
+  if (!options.save_baseline.empty()) {
+    if (const auto ready = baselines->prepare(options.save_baseline); !ready) return report(ready.error());
   }
-  const std::string lifecycle = bench::lifecycle_report(figures);
-  fmt::print("{} · {} · kernel {} · KVM backend {} · pinned to CPU {}\n\n{}{}{}", context.date, context.cpu,
-             context.kernel, context.kvm_backend, cpu, lifecycle, lifecycle.empty() ? "" : "\n",
-             bench::to_table(lifecycle.empty() || options.all_figures ? figures : others_than_lifecycle(figures)));
-  if (const std::string outliers = bench::outlier_table(figures); !outliers.empty()) fmt::print("\n{}", outliers);
-  if (!options.plot.empty()) {
-    const auto drawn = bench::plot_lifecycle(figures, options.plot);
-    if (!drawn && drawn.error().kind != ErrorKind::kUnsupported) return report(drawn.error());
-    if (!drawn) print_message("no plot: {}\n", drawn.error().message);
+  if (!options.baseline.empty()) {
+    auto loaded = baselines->load(options.baseline);
+    if (!loaded) return report(loaded.error());
+    baseline = std::move(*loaded);
+    if (const std::string why = bench::foreign(baseline->context, context); !why.empty() && !options.allow_foreign) {
+      return report(
+          {ErrorKind::kInput, fmt::format("baseline \"{}\" is not of this machine ({}); --allow-foreign compares "
+                                          "nevertheless",
+                                          options.baseline, why)});
+    }
   }
-  if (!options.json.empty()) {
-    if (const auto written = write_file(options.json, json.data(), json.size()); !written)
-      return report(written.error());
+  const auto result = measure(options, *kvm, std::move(context), wanted);
+  if (!result) return report(result.error());
+  if (result->figures.empty() && stop_signal == 0) {
+    return report({ErrorKind::kUsage, fmt::format("no figure matches \"{}\"", options.filter)});
+  }
+  std::optional<bench::Comparison> comparison;
+  if (baseline) comparison = bench::compare_runs(*baseline, *result, /*paired=*/false, thresholds_of(options));
+  if (options.json != "-") {
+    print_result(options, *result);
+    if (comparison) {
+      fmt::print("\nagainst baseline \"{}\" of {} (commit {})\n\n{}", options.baseline,
+                 printable(baseline->context.date), printable(baseline->context.commit),
+                 bench::to_table(*comparison, thresholds_of(options)));
+    }
+  }
+  if (!options.save_baseline.empty()) {
+    const auto saved = baselines->save(options.save_baseline, bench::to_json(result->context, result->figures));
+    if (!saved) return report(saved.error());
+    print_message("saved as baseline \"{}\" in {}{}\n", options.save_baseline, baselines->directory(),
+                  result->context.partial ? ", marked partial" : "");
+  }
+  const bench::Comparison* judged = comparison ? &*comparison : nullptr;
+  const auto written = write_reports(options, *result, judged, baselines ? &*baselines : nullptr);
+  if (!written) return report(written.error());
+  return exit_code_of(judged);
+}
+
+int list_baselines(const bench::Baselines& baselines) {
+  const auto names = baselines.names();
+  if (!names) return report(names.error());
+  if (names->empty()) fmt::print("no baselines in {}\n", baselines.directory());
+  for (const std::string& name : *names) {
+    const auto saved = baselines.load(name);
+    if (!saved) {
+      fmt::print("{}: unusable: {}\n", name, saved.error().message);
+      continue;
+    }
+    const bench::Context& context = saved->context;
+    fmt::print("{}: {} · commit {} · {} · KVM backend {} · {} figures, {} rounds{}\n", name, printable(context.date),
+               printable(context.commit), printable(context.cpu), printable(context.kvm_backend), saved->figures.size(),
+               context.rounds, context.partial ? " · partial" : "");
   }
   return kSuccess;
+}
+
+int fill_tables(const Options& options) {
+  const auto result = bench::read_result(options.readme_tables);
+  if (!result) return report(result.error());
+  const auto bytes = read_file(options.readme, std::size_t{16} << 20);
+  if (!bytes) return report(bytes.error());
+  // SAFETY: bytes viewed as characters, for as long as the vector lives.
+  const std::string text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+  const auto filled = bench::fill_readme(text, *result);
+  if (!filled) return report({filled.error().kind, options.readme + ": " + filled.error().message});
+  if (const auto written = write_report(options.readme, *filled); !written) return report(written.error());
+  return kSuccess;
+}
+
+int run(Options options) {
+  if (!options.readme_tables.empty()) return fill_tables(options);
+  if (options.list_baselines || !options.delete_baseline.empty()) {
+    const auto baselines = bench::Baselines::at(options.baseline_dir);
+    if (!baselines) return report(baselines.error());
+    if (options.list_baselines) return list_baselines(*baselines);
+    const auto removed = baselines->remove(options.delete_baseline);
+    return removed ? kSuccess : report(removed.error());
+  }
+  if (options.severe < options.change) {
+    return report(
+        {ErrorKind::kUsage, fmt::format("--severe {} % is less than --change {} %", options.severe, options.change)});
+  }
+  if (!options.verdicts.empty() && options.baseline.empty() && options.builds.empty()) {
+    return report({ErrorKind::kUsage, "--verdicts needs --baseline or --compare-builds"});
+  }
+  const bool compared = !options.save_baseline.empty() || !options.baseline.empty() || !options.builds.empty();
+  if (options.rounds == 0) options.rounds = compared ? kComparedRounds : 1;
+  std::function<bool(const std::string&)> wanted;
+  if (!options.filter.empty()) {
+    try {
+      wanted = [expression = std::regex(options.filter)](const std::string& name) {
+        return std::regex_search(name, expression);
+      };
+    } catch (const std::regex_error& error) {
+      return report({ErrorKind::kUsage, fmt::format("--filter \"{}\": {}", options.filter, error.what())});
+    }
+  }
+  const StopGuard guard;
+  return options.builds.empty() ? run_suites(options, wanted) : compare_builds(options);
 }
 
 }  // namespace
@@ -140,7 +453,17 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
       "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
-      "  warmfork bench floors --quick --json -  a few samples, JSON to standard output");
+      "  warmfork bench floors --quick --json -  a few samples, JSON to standard output\n\n"
+      "  warmfork bench lifecycle --save-baseline main    ten rounds, kept under a name\n"
+      "  warmfork bench lifecycle --baseline main         the same again, and what has changed\n"
+      "  warmfork bench --compare-builds old/warmfork new/warmfork lifecycle --filter lifecycle/reset\n"
+      "  warmfork bench lifecycle --repeat-until-stable --html report.html --csv report.csv\n\n"
+      "Verdicts for p50, p99 and p99.9 (of rates p50): improved or regressed where the whole confidence interval of "
+      "the\n"
+      "ratio is beyond --change, severe beyond --severe; too noisy where it is wider than --noise and decides "
+      "nothing.\n"
+      "Exit code 1: something regressed; 3: the baseline is missing, broken or of another machine; 130: interrupted\n"
+      "(finished suites and rounds are kept and marked partial).");
   std::vector<std::string> names;
   for (const auto& [name, suite] : kSuites) names.push_back(name);
   verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));
@@ -155,6 +478,62 @@ void add_bench(CLI::App& app, Outcome& outcome) {
                    "No figures: sends so many messages from one LC-3 machine to another and checks them")
       ->type_name("N");
   verb->add_flag("--quick", options->quick, "A smoke test: few samples");
+  constexpr const char* kRounds = "Rounds";
+  verb->add_option("--rounds", options->rounds,
+                   "Repeat the suites so often, each with its share of the samples "
+                   "(default: 10 if runs are compared or saved, else 1)")
+      ->check(CLI::Range(1U, 1000U))
+      ->group(kRounds);
+  verb->add_flag("--repeat-until-stable", options->until_stable,
+                 "Repeat until the median of every figure is known to within --change")
+      ->group(kRounds);
+  verb->add_option("--max-rounds", options->most_rounds, "But not more often than this")
+      ->check(CLI::Range(kLeastRounds, 1000U))
+      ->capture_default_str()
+      ->group(kRounds);
+  verb->add_option("--filter", options->filter, "Only figures whose name this finds something in, and their floors")
+      ->type_name("REGEX")
+      ->group(kRounds);
+  constexpr const char* kBaselines = "Baselines and verdicts";
+  verb->add_option("--save-baseline", options->save_baseline, "Keep the result under a name")
+      ->type_name("NAME")
+      ->group(kBaselines);
+  verb->add_option("--baseline", options->baseline, "Compare with what was kept")->type_name("NAME")->group(kBaselines);
+  verb->add_flag("--list-baselines", options->list_baselines, "List what was kept")->group(kBaselines);
+  verb->add_option("--delete-baseline", options->delete_baseline, "Delete it")->type_name("NAME")->group(kBaselines);
+  verb->add_option("--baseline-dir", options->baseline_dir, "Where (default: $XDG_DATA_HOME/warmfork/baselines)")
+      ->type_name("DIR")
+      ->group(kBaselines);
+  verb->add_flag("--allow-foreign", options->allow_foreign, "Compare with another machine, backend or schema too")
+      ->group(kBaselines);
+  verb->add_option("--compare-builds", options->builds, "Interleave rounds of two builds and compare them")
+      ->type_name("BINARY")
+      ->expected(2)
+      ->allow_extra_args(false)  // what follows are suites
+      ->group(kBaselines);
+  verb->add_option("--verdicts", options->verdicts, "Write the verdicts here, as JSON")
+      ->type_name("FILE")
+      ->group(kBaselines);
+  const auto percent = [&](const char* name, double& value, const char* what, double least, double most) {
+    verb->add_option(name, value, what)->check(CLI::Range(least, most))->capture_default_str()->group(kBaselines);
+  };
+  percent("--change", options->change, "Changed: beyond so many %", 0.1, 1000);
+  percent("--noise", options->noise, "Too noisy: uncertain by more than so many %", 0.1, 1000);
+  percent("--severe", options->severe, "Severe: slower by more than so many %", 0.1, 1000);
+  percent("--confidence", options->confidence, "Confidence of intervals, %", 50, 99.9);
+  constexpr const char* kReports = "Reports";
+  verb->add_option("--markdown", options->markdown, "Write tables as Markdown")->type_name("FILE")->group(kReports);
+  verb->add_option("--csv", options->csv, "Write a line per figure")->type_name("FILE")->group(kReports);
+  verb->add_option("--html", options->html, "Write a page with tables and plots, one file")
+      ->type_name("FILE")
+      ->group(kReports);
+  verb->add_option("--google-benchmark", options->google_benchmark, "Write what Google Benchmark's compare.py reads")
+      ->type_name("FILE")
+      ->group(kReports);
+  verb->add_option("--readme-tables", options->readme_tables, "Measure nothing: fill the marked tables of --readme")
+      ->type_name("RESULT")
+      ->group(kReports);
+  verb->add_option("--readme", options->readme, "The file with these tables")->capture_default_str()->group(kReports);
   verb->callback([options, names, &outcome] {
     if (options->suites.empty()) options->suites = names;
     outcome.code = run(*options);

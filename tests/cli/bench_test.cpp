@@ -2,6 +2,8 @@
 #include "process.hpp"
 
 #include <gmock/gmock.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -147,6 +149,118 @@ TEST_F(BenchTest, UnknownSuiteAndUnwritableFileAreRefused) {
   const Ended ended = run_cli({"bench", "lifecycle", "--quick", "--json", "/nonexistent/r.json"});
   EXPECT_EQ(ended.code, 4);
   EXPECT_THAT(ended.err, HasSubstr("/nonexistent/r.json"));
+}
+
+// Verdicts are about speed and are not looked at here; what is tested is that they are there, and everything around
+// them.
+TEST_F(BenchTest, BaselinesAreKeptComparedAndDeleted) {
+  const std::string directory = path("baselines");
+  const auto bench = [&](Arguments arguments) {
+    arguments.insert(arguments.begin(), {"bench", "--baseline-dir", directory});
+    return run_cli(arguments);
+  };
+  EXPECT_THAT(bench({"--list-baselines"}).out, HasSubstr("no baselines"));
+  const Arguments measured{"floors", "--quick", "--rounds", "6", "--filter", "exit$"};
+  const auto with = [&](Arguments more) {
+    more.insert(more.begin(), measured.begin(), measured.end());
+    return bench(more);
+  };
+  const Ended saved = with({"--save-baseline", "main"});
+  ASSERT_EQ(saved.code, 0) << saved.err;
+  EXPECT_THAT(bench({"--list-baselines"}).out, HasSubstr("main: 20"));
+
+  const std::string verdicts = path("v.json"), page = path("r.html"), csv = path("r.csv"), google = path("g.json");
+  const Ended compared = with({"--baseline", "main", "--change", "1000", "--severe", "1000", "--verdicts", verdicts,
+                               "--html", page, "--csv", csv, "--google-benchmark", google});
+  EXPECT_EQ(compared.code, 0) << compared.err << "nothing is eleven times as slow";
+  EXPECT_THAT(compared.out, HasSubstr("against baseline \"main\""));
+  const json judged = json::parse(read_text(verdicts));
+  EXPECT_EQ(judged.at("regressed"), false);
+  ASSERT_EQ(judged.at("judgements").size(), 6U) << "three quantiles of two figures: the filter is applied";
+  for (const json& one : judged.at("judgements")) {
+    EXPECT_THAT(one.at("verdict").get<std::string>(), ::testing::AnyOf("unchanged", "too noisy"));
+    if (one.at("quantile") == "p50") EXPECT_EQ(one.at("interval").size(), 2U);
+  }
+  const bool history =
+      read_text(page).find("medians over the saved runs") != std::string::npos;  // not in full, if missing
+  EXPECT_TRUE(history || read_text(page).find("gnuplot is not installed") != std::string::npos);
+  EXPECT_THAT(read_text(csv), HasSubstr("floors/cpl3_exit,"));
+  EXPECT_FALSE(json::parse(read_text(google)).at("benchmarks").empty());
+
+  // Compared with a run that was ten thousand times as fast, everything has regressed.
+  const std::string file = directory + "/main.json";
+  json baseline = json::parse(read_text(file));
+  ASSERT_EQ(baseline.at("context").at("rounds"), 6);
+  for (json& result : baseline.at("results")) {
+    for (json& round : result.at("rounds").at("p50")) round = round.get<double>() / 10000;
+  }
+  std::ofstream(file) << baseline;
+  const Ended regressed = with({"--baseline", "main"});
+  EXPECT_EQ(regressed.code, 1) << regressed.err;
+  EXPECT_THAT(regressed.out, HasSubstr("severe"));
+
+  baseline.at("context").at("cpu") = "another one";
+  std::ofstream(file) << baseline;
+  const Ended foreign = with({"--baseline", "main"});
+  EXPECT_EQ(foreign.code, 3);
+  EXPECT_THAT(foreign.err, HasSubstr("another one"));
+  EXPECT_THAT(with({"--baseline", "main", "--allow-foreign"}).out, HasSubstr("note: foreign"));
+
+  std::ofstream(file) << baseline.dump().substr(0, 500);
+  const Ended corrupt = with({"--baseline", "main"});
+  EXPECT_EQ(corrupt.code, 3);
+  EXPECT_THAT(corrupt.err, HasSubstr("main.json"));
+  EXPECT_THAT(bench({"--list-baselines"}).out, HasSubstr("main: unusable"));
+  EXPECT_EQ(bench({"--delete-baseline", "main"}).code, 0);
+  EXPECT_EQ(bench({"--delete-baseline", "main"}).code, 3);
+  EXPECT_EQ(with({"--baseline", "main"}).code, 3);
+
+  EXPECT_EQ(bench({"floors", "--quick", "--save-baseline", "../x"}).code, 2);
+  EXPECT_EQ(bench({"floors", "--filter", "("}).code, 2);
+  EXPECT_EQ(bench({"floors", "--quick", "--filter", "^nothing$"}).code, 2);
+  const Ended nowhere =
+      run_cli({"bench", "floors", "--quick", "--save-baseline", "main", "--baseline-dir", "/proc/warmfork"});
+  EXPECT_EQ(nowhere.code, 4);
+  EXPECT_THAT(nowhere.err, HasSubstr("/proc/warmfork"));
+  EXPECT_LT(nowhere.seconds, 1) << "said before anything is measured";
+}
+
+// Not a matter of this machine's speed: the bench itself is told to make resets five times as slow.
+TEST_F(BenchTest, TwoBuildsAreComparedAndTheGateCloses) {
+  const std::string slow = file("slow", "#!/bin/sh\nWARMFORK_BENCH_SLOW_RESET=400 exec " WARMFORK_BINARY " \"$@\"\n");
+  std::filesystem::permissions(slow, std::filesystem::perms::owner_all);
+  const std::string verdicts = path("v.json");
+  const Ended compared = run_cli({"bench", "--compare-builds", WARMFORK_BINARY, slow, "lifecycle", "--quick",
+                                  "--filter", "lifecycle/reset/auto", "--rounds", "6", "--verdicts", verdicts});
+  EXPECT_EQ(compared.code, 1) << compared.err << compared.out;
+  const json judged = json::parse(read_text(verdicts));
+  int severe = 0;
+  for (const json& one : judged.at("judgements")) {
+    EXPECT_EQ(one.at("name").get<std::string>().find("lifecycle/reset/auto"), 0U);
+    severe += one.at("verdict") == "severe" ? 1 : 0;
+  }
+  EXPECT_GE(severe, 2) << compared.out;
+  const Ended missing = run_cli({"bench", "--compare-builds", "/nonexistent/w", WARMFORK_BINARY, "floors", "--quick"});
+  EXPECT_EQ(missing.code, 4);
+  EXPECT_THAT(missing.err, HasSubstr("/nonexistent/w"));
+  const Ended failing = run_cli({"bench", "--compare-builds", "/bin/false", WARMFORK_BINARY, "floors", "--quick"});
+  EXPECT_EQ(failing.code, 3);
+  EXPECT_THAT(failing.err, HasSubstr("exit code 1"));
+}
+
+TEST_F(BenchTest, AnInterruptedRunIsKeptAndMarked) {
+  const std::string result = path("r.json");
+  Process process({"bench", "floors", "--rounds", "1000", "--quick", "--json", result, "--save-baseline", "main",
+                   "--baseline-dir", path("baselines")});
+  const double until = seconds_now() + 10;
+  // The directory is made before measuring begins, and signals are caught by then.
+  while (!std::filesystem::exists(path("baselines")) && seconds_now() < until) ::usleep(10'000);
+  process.send(SIGINT);
+  const Ended ended = process.wait();
+  EXPECT_EQ(ended.code, 130) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("interrupted"));
+  EXPECT_EQ(json::parse(read_text(result)).at("context").at("partial"), true);
+  EXPECT_THAT(run_cli({"bench", "--list-baselines", "--baseline-dir", path("baselines")}).out, HasSubstr("partial"));
 }
 
 TEST_F(BenchTest, DoctorSaysWhatTheBackendDoes) {

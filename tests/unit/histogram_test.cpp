@@ -57,6 +57,24 @@ TEST(Histogram, AbsurdValuesAreKeptAtTheEnd) {
   EXPECT_EQ(histogram.quantile(0.5), 1);
 }
 
+TEST(Histogram, MergedIsAsIfRecordedInOne) {
+  Histogram one, other, all;
+  for (std::uint64_t value = 1; value < 5000; value += 3) {
+    (value % 2 == 0 ? one : other).record(value);
+    all.record(value);
+  }
+  one.merge(other);
+  one.merge(Histogram());
+  EXPECT_EQ(one.count(), all.count());
+  EXPECT_EQ(one.min(), all.min());
+  EXPECT_EQ(one.max(), all.max());
+  EXPECT_DOUBLE_EQ(one.mean(), all.mean());
+  EXPECT_EQ(one.quantile(0.99), all.quantile(0.99));
+  EXPECT_EQ(one.at_rank(1), 1);
+  EXPECT_EQ(one.at_rank(one.count()), all.max());
+  EXPECT_EQ(one.count_outside(4, 4990), 4U);  // 1, 4993, 4996 and 4999
+}
+
 TEST(Histogram, EmptyIsZero) {
   const Histogram histogram;
   EXPECT_EQ(histogram.quantile(0.5), 0);
