@@ -47,8 +47,15 @@ struct Options {
 
 constexpr int kSignalBase = 128;
 
-/// A memory in the layout of ivshmem-plain: one file. It is made if it is missing, so that either side may start first.
-Result<std::shared_ptr<SharedMemory>> open_file(const std::string& path, std::uint64_t bytes) {
+/// A memory in the layout of ivshmem-plain: one file. It is made if it is missing, so that either side may start first,
+/// unless `bytes` are too few for a frame of `frame_bytes`.
+Result<std::shared_ptr<SharedMemory>> open_file(const std::string& path, std::uint64_t bytes,
+                                                std::uint64_t frame_bytes) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0 && bytes < kFrameOffset + frame_bytes) {
+    return fail(ErrorKind::kUsage, "shared memory of {} bytes; a frame of {} needs at least {}", bytes, frame_bytes,
+                kFrameOffset + frame_bytes);
+  }
   const UniqueFd made(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (made) {
     if (::ftruncate(made.get(), static_cast<off_t>(bytes)) != 0) {
@@ -63,7 +70,6 @@ Result<std::shared_ptr<SharedMemory>> open_file(const std::string& path, std::ui
     return fail(ErrorKind::kInput, "{}: {}", path, std::strerror(why));
   }
   // Its size is its maker's choice; the other one may just be about to give it one.
-  struct stat status{};
   for (int look = 0; look < 100; ++look) {
     if (::stat(path.c_str(), &status) != 0) {
       const int why = errno;
@@ -74,6 +80,9 @@ Result<std::shared_ptr<SharedMemory>> open_file(const std::string& path, std::ui
     ::usleep(1000);
   }
   if (status.st_size == 0) return fail(ErrorKind::kInput, "{}: an empty file", path);
+  if (static_cast<std::uint64_t>(status.st_size) % kPageBytes != 0) {
+    return fail(ErrorKind::kInput, "{}: {} bytes are not whole pages of {}", path, status.st_size, kPageBytes);
+  }
   return SharedMemory::attach(path, static_cast<std::uint64_t>(status.st_size), {});
 }
 
@@ -146,7 +155,7 @@ Result<Stage> make_stage(const Options& options, const StudyOptions& study, std:
                                                           guest_page_at(stage.guest_page->bytes()), runner_options));
     WARMFORK_TRY(add_guest(stage, options.guest, runner_options, capacity));
   } else {
-    WARMFORK_TRY_ASSIGN(stage.memory, open_file(options.attach, bytes));
+    WARMFORK_TRY_ASSIGN(stage.memory, open_file(options.attach, bytes, capacity));
     WARMFORK_TRY_ASSIGN(const Meeting meeting, meet(stage.memory->bytes(), {}, capacity));
     for (Partner& partner : stage.partners) partner.meeting = narrow(meeting);
     WARMFORK_TRY_ASSIGN(stage.threads_memory, SharedMemory::create(stage.memory->size(), true));
@@ -192,7 +201,7 @@ void pin_here(int cpu) {
 Result<int> run_as_peer(const Options& options) {
   WARMFORK_TRY_ASSIGN(const std::uint64_t timeout_ns, parse_duration(options.timeout));
   WARMFORK_TRY_ASSIGN(const std::uint64_t bytes, parse_size(options.memory));
-  WARMFORK_TRY_ASSIGN(const std::shared_ptr<SharedMemory> memory, open_file(options.peer, bytes));
+  WARMFORK_TRY_ASSIGN(const std::shared_ptr<SharedMemory> memory, open_file(options.peer, bytes, kPageBytes));
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
   const std::uint64_t sessions = options.sessions == 0 ? ~std::uint64_t{0} : options.sessions;
   const auto completed = run_peer(memory->bytes(), sessions, timeout_ns, [&] { return signals->signal() != 0; });
@@ -213,7 +222,6 @@ Result<int> run_as_peer(const Options& options) {
 Result<int> run_checked(const Options& options) {
   if (!options.peer.empty()) return run_as_peer(options);
   WARMFORK_TRY_ASSIGN(const std::uint64_t timeout_ns, parse_duration(options.timeout));
-  if (timeout_ns == 0) return fail(ErrorKind::kUsage, "--timeout 0: more than 0 is needed");
   WARMFORK_TRY_ASSIGN(StudyOptions study, make_study(options));
   if (!options.out.empty()) WARMFORK_TRY(prepare_directory(options.out));
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());

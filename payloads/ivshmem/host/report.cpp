@@ -502,10 +502,15 @@ Result<std::vector<std::string>> write_report(const StudyResult& result, const S
   const auto drawn = [&](const Status& status, std::string_view what) {
     if (!status) not_drawn.push_back(fmt::format("{}: {}", what, status.error().message));
   };
-  if (plots) {
+  const auto any = [&](Part part) {
+    return std::ranges::any_of(result.rows, [&](const Row& row) { return row.part == part; });
+  };
+  if (plots && any(Part::kLatency)) {
     drawn(bench::write_plot(histogram(result, options), in("latency_histogram")), "latency_histogram");
     drawn(bench::write_plot(over_time(result, options), in("latency_over_time")), "latency_over_time");
     drawn(bench::write_plot(percentiles(result, options), in("latency_percentiles")), "latency_percentiles");
+  }
+  if (plots && any(Part::kBandwidth)) {
     drawn(bench::write_panels(bandwidth_panels(result, options), in("bandwidth_analysis")), "bandwidth_analysis");
   }
   if (!result.ended) std::filesystem::remove(in("INCOMPLETE"), error);

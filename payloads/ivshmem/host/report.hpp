@@ -56,8 +56,8 @@ inline constexpr Phase kPhases[] = {Phase::kHostWrite, Phase::kHot,       Phase:
 /// Writes everything into the directory `path`, which is made if it is missing: the files of the first mode that is not
 /// kThreads under their plain names, those of other modes as NAME.MODE.csv. If the study is not complete, the report
 /// says so and there is a file INCOMPLETE with the reason; else one of an earlier run is removed. Each file appears
-/// whole or not at all. Without `plots`, only text. Returns what could not be drawn and why, as sentences. Errors:
-/// kHost, kUsage (not a directory).
+/// whole or not at all. Without `plots`, only text; a part without messages is not drawn. Returns what could not be
+/// drawn and why, as sentences. Errors: kHost, kUsage (not a directory).
 [[nodiscard]] Result<std::vector<std::string>> write_report(const StudyResult& result, const StudyOptions& options,
                                                             const std::string& path, bool plots = true);
 
