@@ -30,6 +30,8 @@ constexpr std::uint32_t kLooksForRoom = 1 << 12;
 // A rehearsal goes on for as long at most, looked at after each piece.
 constexpr std::uint64_t kRehearsalNs = 500'000'000, kRehearsalPiece = 20'000'000;
 constexpr std::uint64_t kRehearsalDeadlineNs = 5'000'000'000;
+constexpr int kTimedRehearsals = 5;
+constexpr double kLongRehearsalNs = 20e6;
 constexpr std::uint64_t kPiece = std::uint64_t{1} << 40;  // instructions of a run: for ever
 
 Status pin_this_thread(int cpu) {
@@ -176,7 +178,12 @@ Status FeedReaders::warm_up(const feed::Tape& tape) {
     WARMFORK_TRY_ASSIGN(const bool ends, rehearse(*readers_[i], messages, false));
     if (!ends) continue;
     if (options_.engine == Engine::kOrc || options_.engine == Engine::kAuto) readers_[i]->lc3->finish_optimising();
-    WARMFORK_TRY(rehearse(*readers_[i], messages, true));
+    // The least of some, for all that is short enough for the host's scheduler to matter.
+    for (int again = 0; again < kTimedRehearsals; ++again) {
+      const std::uint64_t begin = tsc_now();
+      WARMFORK_TRY_ASSIGN(const bool ended, rehearse(*readers_[i], messages, true));
+      if (!ended || tsc_to_ns(tsc_now() - begin) > kLongRehearsalNs) break;
+    }
   }
   return {};
 }
@@ -208,7 +215,8 @@ Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool 
           reader.connections.feed_cursor->bytes().data());  // SAFETY: a whole page, of which anything may be read
       const CursorAccount account = account_for(page, messages);
       if (timed && account.received != 0) {
-        reader.ns_per_message = tsc_to_ns(took) / static_cast<double>(account.received);
+        const double ns = tsc_to_ns(took) / static_cast<double>(account.received);
+        reader.ns_per_message = std::min(ns, reader.ns_per_message.value_or(ns));
       }
       return true;
     }
