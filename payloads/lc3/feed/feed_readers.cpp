@@ -30,6 +30,10 @@ constexpr std::uint32_t kLooksForRoom = 1 << 12;
 // A rehearsal goes on for as long at most, looked at after each piece.
 constexpr std::uint64_t kRehearsalNs = 500'000'000, kRehearsalPiece = 20'000'000;
 constexpr std::uint64_t kRehearsalDeadlineNs = 5'000'000'000;
+// Instructions before the clock starts: a machine that was just powered on stops some times to be given its code.
+constexpr std::uint64_t kUntimed = 10'000;
+constexpr int kTimedRehearsals = 5;
+constexpr double kLongRehearsalNs = 20e6;
 constexpr std::uint64_t kPiece = std::uint64_t{1} << 40;  // instructions of a run: for ever
 
 Status pin_this_thread(int cpu) {
@@ -176,7 +180,12 @@ Status FeedReaders::warm_up(const feed::Tape& tape) {
     WARMFORK_TRY_ASSIGN(const bool ends, rehearse(*readers_[i], messages, false));
     if (!ends) continue;
     if (options_.engine == Engine::kOrc || options_.engine == Engine::kAuto) readers_[i]->lc3->finish_optimising();
-    WARMFORK_TRY(rehearse(*readers_[i], messages, true));
+    // The least of some, for all that is short enough for the host's scheduler to matter.
+    for (int again = 0; again < kTimedRehearsals; ++again) {
+      const std::uint64_t begin = tsc_now();
+      WARMFORK_TRY_ASSIGN(const bool ended, rehearse(*readers_[i], messages, true));
+      if (!ended || tsc_to_ns(tsc_now() - begin) > kLongRehearsalNs) break;
+    }
   }
   return {};
 }
@@ -187,9 +196,12 @@ Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool 
   if (options_.answers) {
     answers.emplace(reader.connections.ports[kAnswerPort].out->consumer_view());
   }
-  const std::uint64_t begin = tsc_now();
-  for (;;) {
-    const auto ran = reader.lc3->run(kRehearsalPiece, {.timeout_ns = kRehearsalDeadlineNs});
+  // SAFETY: a whole page, of which anything may be read.
+  const auto& page =
+      *reinterpret_cast<const ring::BroadcastReaderPage*>(reader.connections.feed_cursor->bytes().data());
+  std::uint64_t begin = tsc_now(), before = 0;
+  for (std::uint64_t piece = timed ? kUntimed : kRehearsalPiece;; piece = kRehearsalPiece) {
+    const auto ran = reader.lc3->run(piece, {.timeout_ns = kRehearsalDeadlineNs});
     if (!ran && ran.error().kind != ErrorKind::kGuestFault && ran.error().kind != ErrorKind::kDeadline) {
       return Failure(ran.error());
     }
@@ -204,11 +216,10 @@ Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool 
     }
     const std::uint64_t took = tsc_now() - begin;
     if (ran->stop == StopReason::kHalted) {
-      const auto& page = *reinterpret_cast<const ring::BroadcastReaderPage*>(
-          reader.connections.feed_cursor->bytes().data());  // SAFETY: a whole page, of which anything may be read
       const CursorAccount account = account_for(page, messages);
-      if (timed && account.received != 0) {
-        reader.ns_per_message = tsc_to_ns(took) / static_cast<double>(account.received);
+      if (timed && account.received > before) {
+        const double ns = tsc_to_ns(took) / static_cast<double>(account.received - before);
+        reader.ns_per_message = std::min(ns, reader.ns_per_message.value_or(ns));
       }
       return true;
     }
@@ -221,6 +232,11 @@ Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool 
       }
     } else if (ran->stop != StopReason::kBudget) {
       return false;
+    }
+    if (piece == kUntimed) {
+      before = account_for(page, messages).received;
+      begin = tsc_now();
+      continue;
     }
     if (tsc_to_ns(took) > static_cast<double>(kRehearsalNs)) return false;
   }

@@ -10,7 +10,8 @@
 // stream ends with a record of type kEndOfStream: programs find bit 12 of STATUS.
 //
 // Before the replay every program reads a ring full of the tape and ends with its stream: pages are there, code is
-// compiled, and the time it took is the cost of a message. Then its machine is powered on again.
+// compiled, and the time it took (the least of five, if short) is the cost of a message. Then its machine is powered on
+// again.
 //
 // A guest cannot hold the feed up, harm another, or spoil the host's numbers: what it writes is its cursor page and its
 // link, and both are taken for hostile.
