@@ -143,6 +143,51 @@ TEST_P(BusEnds, FullRingsThatWaitForEachOtherAreADeadlock) {
   EXPECT_EQ(json["links"][0]["sent"], json["links"][1]["sent"]);
 }
 
+// It waits at port 0 for "c", which waits for it; what ends that is the interrupt of a message from "b" at port 1.
+TEST_P(BusEnds, AnInterruptMovesAMachineThatWaits) {
+  const std::string a = file("a.asm", R"(
+        .ORIG x3000
+        LEA R1, ISR
+        STI R1, VECTOR
+        LD  R1, ENABLE
+        STI R1, STATUS1
+        STI R1, WAIT0
+        LDI R0, DATA0
+        OUT
+        HALT
+ISR     STI R1, NEXT1
+        LD  R1, STAR
+        STI R1, PUT2
+        STI R1, FLUSH2
+        RTI
+VECTOR  .FILL x0181
+ENABLE  .FILL x4000
+STAR    .FILL x2A
+DATA0   .FILL xFE22
+WAIT0   .FILL xFE2E
+STATUS1 .FILL xFE30
+NEXT1   .FILL xFE36
+PUT2    .FILL xFE4C
+FLUSH2  .FILL xFE4D
+        .END
+)");
+  const std::string b = program("b.asm", R"(
+        LD  R1, LONG
+LOOP    ADD R2, R2, #1
+        BRnp LOOP
+        ADD R1, R1, #-1
+        BRp LOOP
+        STI R1, PUT1
+        STI R1, FLUSH1
+        HALT
+LONG    .FILL #500)");
+  const auto json = run_fleet(machine("a", a, "output = \"+\"\ndeadline = \"20s\"") + machine("b", b) +
+                                  machine("c", "token.asm", "deadline = \"20s\"") + link("c:1", "a:0") +
+                                  link("b:1", "a:1") + link("a:2", "c:0"),
+                              0);
+  EXPECT_EQ(json["machines"][0]["output"], "+") << json["machines"];
+}
+
 // One polls a port for ever and sends nothing; the others wait for it.
 TEST_P(BusEnds, CtrlCStopsThoseThatWait) {
   const std::string spins = program("spins.asm", "LOOP LDI R1, STATUS0\nBR LOOP");

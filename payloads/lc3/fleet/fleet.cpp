@@ -33,6 +33,8 @@ constexpr std::size_t kDetailBytes = 300;
 // as leaving the guest takes, so that the CPU goes to whoever is waited for.
 constexpr std::uint32_t kManyLooks = PortConnections::kDefaultLooks;
 constexpr std::uint32_t kFewLooks = 256;
+// For calls of a guest that take it nothing: one that does not come back from them is broken.
+constexpr CallOptions kTold{.timeout_ns = 5'000'000'000};
 constexpr auto kTick = std::chrono::milliseconds(50);
 
 std::uint64_t now_ns() {
@@ -220,6 +222,7 @@ class Fleet {
     } catch (const std::system_error& error) {
       error_ = Error{ErrorKind::kHost, fmt::format("cannot start a thread: {}", error.what())};
       given_up_ = true;
+      bus_->stop();
     }
     while (running_ != 0) {
       changed_.wait_for(lock, kTick);
@@ -301,7 +304,6 @@ class Fleet {
     bus_->ended(number);  // whatever the guest has said to that: its peers do not depend on its word
     if (!ended) {
       give_up(ended.error());
-      bus_->stop();
     } else if (member.run->ended() && member.run->end() != RunEnd::kInterrupted) {
       conclude(number);
     }
@@ -312,9 +314,12 @@ class Fleet {
       if (const std::uint32_t ended = bus_->take_ended(number); ended != 0) {
         for (unsigned port = 0; port < kPortCount; ++port) {
           if ((ended >> port & 1) == 0) continue;
-          // A guest that does not take it ends in its next run, which says why.
-          if (const auto told = member.machine->end_port(port); !told && told.error().kind != ErrorKind::kGuestFault)
-            return told;
+          if (const auto told = member.machine->end_port(port, kTold); !told) {
+            const ErrorKind kind = told.error().kind;
+            if (kind != ErrorKind::kGuestFault && kind != ErrorKind::kDeadline) return told;
+            member.run->end_between(RunEnd::kCrashed, told.error().message);
+            return {};
+          }
         }
       }
       bus_->note(number);
@@ -326,7 +331,8 @@ class Fleet {
         case Bus::Outcome::kRun: break;
         case Bus::Outcome::kStopped: return {};
         case Bus::Outcome::kStuck:
-          member.run->end_waiting(fmt::format("deadlock: it waits for {}, and whoever could change that waits as well",
+          member.run->end_between(RunEnd::kDeadlock,
+                                  fmt::format("deadlock: it waits for {}, and whoever could change that waits as well",
                                               bus_->awaited(number)));
           return {};
       }
@@ -345,14 +351,14 @@ class Fleet {
       const LinkSpec& spec = file_.links[i];
       LinkResult& result = report_.links[i];  // sent and out: its sender's thread; received and in: its receiver's
       if (spec.from.index == number && member.fork->ready()) {
-        (void)member.machine->finish_port(spec.from.port);
-        if (const auto says = member.machine->port_report(spec.from.port)) {
+        (void)member.machine->finish_port(spec.from.port, kTold);
+        if (const auto says = member.machine->port_report(spec.from.port, kTold)) {
           result.sent = says->sent;
           result.violations[0] = says->out;
         }
       }
       if (spec.to.index == number && member.fork->ready()) {
-        if (const auto says = member.machine->port_report(spec.to.port)) {
+        if (const auto says = member.machine->port_report(spec.to.port, kTold)) {
           result.received = says->received;
           result.violations[1] = says->in;
         }
@@ -409,6 +415,7 @@ class Fleet {
     const std::lock_guard lock(mutex_);
     if (!error_) error_ = error;
     given_up_ = true;
+    bus_->stop();
     changed_.notify_all();
   }
 

@@ -55,8 +55,8 @@ class IsolatedRun {
   /// After an advance() that was no end: the register of the port (WAIT, SEND, FLUSH) in which the program waits for
   /// the other end; nothing: it was the number of instructions. Whoever calls sees to it that it pays to go on.
   [[nodiscard]] std::optional<std::uint16_t> waiting() const { return waiting_; }
-  /// Ends a run that waits: what it waits for cannot come. `message`: why, for people.
-  void end_waiting(std::string message) { (void)finish(RunEnd::kDeadlock, std::move(message)); }
+  /// Ends a run between two pieces: kDeadlock, or kCrashed. `message`: why, for people.
+  void end_between(RunEnd end, std::string message) { (void)finish(end, std::move(message)); }
   /// When it ends by kTimeout, on the steady clock; 0: it has not begun.
   [[nodiscard]] std::uint64_t deadline_ns() const { return deadline_ns_; }
 

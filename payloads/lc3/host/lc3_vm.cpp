@@ -336,18 +336,18 @@ Status Lc3Vm::connect(const PortConnections& connections) {
   return {};
 }
 
-Status Lc3Vm::end_port(unsigned port) {
-  WARMFORK_TRY(call(Call::kEndPort, {port}));
+Status Lc3Vm::end_port(unsigned port, CallOptions options) {
+  WARMFORK_TRY(call(Call::kEndPort, {port}, options));
   return {};
 }
 
-Result<bool> Lc3Vm::finish_port(unsigned port) {
-  WARMFORK_TRY_ASSIGN(const std::uint64_t told, call(Call::kFinishPort, {port}));
+Result<bool> Lc3Vm::finish_port(unsigned port, CallOptions options) {
+  WARMFORK_TRY_ASSIGN(const std::uint64_t told, call(Call::kFinishPort, {port}, options));
   return told == 1;
 }
 
-Result<PortReport> Lc3Vm::port_report(unsigned port) {
-  WARMFORK_TRY_ASSIGN(const std::uint64_t address, call(Call::kPortReport, {port}));
+Result<PortReport> Lc3Vm::port_report(unsigned port, CallOptions options) {
+  WARMFORK_TRY_ASSIGN(const std::uint64_t address, call(Call::kPortReport, {port}, options));
   if (address == 0) return fail(ErrorKind::kUsage, "port {}: an LC-3 has {}", port, kPortCount);
   using Words = std::array<std::uint64_t, kPortReportWords>;
   WARMFORK_TRY_ASSIGN(const Words words, guest_->memory().read_value<Words>(Gva{address}));

@@ -139,12 +139,13 @@ class Lc3Vm {
   /// power_on(). Errors: kUsage (its memory is not that of the connections), kGuestFault.
   [[nodiscard]] Status connect(const PortConnections& connections);
   /// Tells the program that nothing more will come at a port than is in its ring: whoever sent there is gone.
-  [[nodiscard]] Status end_port(unsigned port);
+  [[nodiscard]] Status end_port(unsigned port, CallOptions call = {});
   /// Tells whoever receives from this machine's port that nothing more will come. False: its ring is full.
-  [[nodiscard]] Result<bool> finish_port(unsigned port);
+  [[nodiscard]] Result<bool> finish_port(unsigned port, CallOptions call = {});
 
-  /// Messages and broken rules of a port so far. Errors: kUsage (no such port), kGuestFault.
-  [[nodiscard]] Result<PortReport> port_report(unsigned port);
+  /// Messages and broken rules of a port so far. Errors: kUsage (no such port), kGuestFault,
+  /// kDeadline.
+  [[nodiscard]] Result<PortReport> port_report(unsigned port, CallOptions call = {});
   /// Bit p: a message at port p interrupts. Without a call of the guest. Errors (kGuestFault): its State is unreadable.
   [[nodiscard]] Result<std::uint32_t> port_interrupts();
 
