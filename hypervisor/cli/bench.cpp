@@ -37,10 +37,14 @@ namespace warmfork::cli {
 namespace {
 
 using Suite = bench::SuiteResult (*)(const bench::SuiteOptions&);
-const std::map<std::string, Suite> kSuites{
-    {"floors", bench::run_floors}, {"lifecycle", bench::run_lifecycle},       {"lc3", bench::run_lc3},
-    {"fleet", bench::run_fleet},   {"alternatives", bench::run_alternatives}, {"ring", bench::run_ring},
-    {"bus", bench::run_bus},       {"feed", bench::run_feed}};
+const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
+                                           {"lifecycle", bench::run_lifecycle},
+                                           {"lc3", bench::run_lc3},
+                                           {"fleet", bench::run_fleet},
+                                           {"alternatives", bench::run_alternatives},
+                                           {"ring", bench::run_ring},
+                                           {"bus", bench::run_bus},
+                                           {"feed", bench::run_feed}};
 
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
 

@@ -44,7 +44,7 @@ struct ReaderReport {
   std::uint64_t received = 0;
   std::uint64_t dropped = 0;
   std::uint64_t bytes = 0;
-  std::uint64_t checksum = 0;            // the sum of the packets' XXH3
+  std::uint64_t checksum = 0;                 // the sum of the packets' XXH3
   std::optional<ProgramReport> program = {};  // then it counts messages, and bytes and checksum are not known
 };
 

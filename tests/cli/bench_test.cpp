@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -246,6 +247,34 @@ TEST_F(BenchTest, TwoBuildsAreComparedAndTheGateCloses) {
   const Ended failing = run_cli({"bench", "--compare-builds", "/bin/false", WARMFORK_BINARY, "floors", "--quick"});
   EXPECT_EQ(failing.code, 3);
   EXPECT_THAT(failing.err, HasSubstr("exit code 1"));
+}
+
+// The marks are there, and a result file has every figure they name.
+TEST_F(BenchTest, TheReadmesTablesCanBeFilled) {
+  const std::string result = path("r.json");
+  const std::string before = read_text(WARMFORK_README);
+  const std::string copy = file("README.md", before);
+  const Ended measured = run_cli({"bench", "lifecycle", "--quick", "--json", result, "--filter",
+                                  "^(lifecycle/vmcall/warm|lifecycle/request/(reset_auto|fork_space|fork_vm))$"});
+  ASSERT_EQ(measured.code, 0) << measured.err;
+  const Ended filled = run_cli({"bench", "--readme-tables", result, "--readme", copy});
+  ASSERT_EQ(filled.code, 0) << filled.err;
+  const std::string after = read_text(copy);
+  const std::string mark = "<!-- bench-table: ";
+  const std::size_t begin = before.find(mark);
+  ASSERT_NE(begin, std::string::npos);
+  const std::size_t end = before.find("<!-- bench-table end -->", begin);
+  ASSERT_NE(end, std::string::npos);
+  EXPECT_TRUE(after.starts_with(before.substr(0, before.find('\n', begin))));
+  EXPECT_TRUE(after.ends_with(before.substr(end)));
+  EXPECT_EQ(std::ranges::count(after, '\n'), std::ranges::count(before, '\n')) << "the same rows";
+  json broken = json::parse(read_text(result));
+  broken.at("results").clear();
+  std::ofstream(result) << broken;
+  const Ended lacking = run_cli({"bench", "--readme-tables", result, "--readme", copy});
+  EXPECT_EQ(lacking.code, 3);
+  EXPECT_THAT(lacking.err, HasSubstr("lifecycle/vmcall/warm"));
+  EXPECT_EQ(read_text(copy), after) << "not touched";
 }
 
 TEST_F(BenchTest, AnInterruptedRunIsKeptAndMarked) {
