@@ -121,6 +121,8 @@ class Peer {
 
   [[nodiscard]] GuestState state() const { return state_; }
   [[nodiscard]] std::uint32_t session() const { return session_; }
+  /// The last message of the session; 0: there was none yet.
+  [[nodiscard]] std::uint32_t message() const { return message_; }
 
  private:
   Step move(GuestState to) {

@@ -155,6 +155,7 @@ TEST_P(Lc3Ports, APipelineOfTwoMachines) {
       while (!producer.push(bytes, type)) std::this_thread::yield();
       if (producer.needs_wake()) in->receiver_bell()->ring();
     };
+    while (doorbells && sleeps < 2) std::this_thread::yield();  // both find nothing
     constexpr unsigned kMessages = 3000;
     unsigned wrong = 0;
     std::thread sender([&] {
@@ -411,7 +412,7 @@ TEST_P(HostilePeer, AFloodOfDoorbellsWakesInVainAndNoMore) {
   ASSERT_TRUE(hostile->bind_doorbell(1, in->receiver_bell()));
   std::thread flood([&] {
     const auto rang = hostile->call(*hostile->find_vmcall("ring_doorbell"),
-                                    std::vector<std::uint64_t>{1, ~std::uint64_t{0}}, {.timeout_ns = 150'000'000});
+                                    std::vector<std::uint64_t>{1, ~std::uint64_t{0}}, {.timeout_ns = kTimeout});
     EXPECT_FALSE(rang);
   });
   std::atomic<unsigned> wakes = 0;
@@ -423,6 +424,7 @@ TEST_P(HostilePeer, AFloodOfDoorbellsWakesInVainAndNoMore) {
   EXPECT_TRUE(producer.push(std::as_bytes(std::span(&word, 1))));
   if (producer.needs_wake()) in->receiver_bell()->ring();
   EXPECT_EQ(first_word(consumer), 7);
+  hostile->cancel();
   flood.join();
   EXPECT_TRUE(producer.push({}, lc3::kEndOfStream));
   if (producer.needs_wake()) in->receiver_bell()->ring();
