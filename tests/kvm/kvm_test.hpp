@@ -3,11 +3,11 @@
 #pragma once
 
 #include "base/unique_fd.hpp"
+#include "scale.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
@@ -29,13 +29,6 @@ class KvmTest : public ::testing::Test {
  private:
   UniqueFd kvm_;
 };
-
-/// A number of iterations, scaled by WARMFORK_TEST_SCALE (0.1 in the emulated machine, which is slow): at least one.
-[[nodiscard]] inline std::uint64_t scaled(std::uint64_t iterations) {
-  const char* const text = std::getenv("WARMFORK_TEST_SCALE");
-  const double scale = text == nullptr ? 1.0 : std::strtod(text, nullptr);
-  return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(iterations) * scale));
-}
 
 /// The path of a guest program that tests/kvm/CMakeLists.txt lists in warmfork_kvm_test_data().
 [[nodiscard]] inline std::string test_data(const std::string& name) {

@@ -8,13 +8,13 @@
 #include "lc3/jit/host_runner.hpp"
 #include "lc3/lockstep/generators.hpp"
 #include "lc3/lockstep/minimise.hpp"
+#include "scale.hpp"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -23,13 +23,8 @@
 namespace warmfork::lc3 {
 namespace {
 
+using test::scaled;
 using ::testing::HasSubstr;
-
-std::uint64_t scaled(std::uint64_t count) {
-  const char* const text = std::getenv("WARMFORK_TEST_SCALE");
-  const double scale = text == nullptr ? 1.0 : std::strtod(text, nullptr);
-  return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(count) * scale));
-}
 
 std::string hex(std::uint16_t value) { return fmt::format("{:04X}", value); }
 

@@ -1,6 +1,7 @@
 // The ring of one writer and many readers (warmfork/ring/broadcast.hpp): its rules one by one, threads, and writers
 // that write what they like.
 #include "random.hpp"
+#include "scale.hpp"
 #include "warmfork/ring/broadcast.hpp"
 
 #include <gtest/gtest.h>
@@ -8,7 +9,6 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stop_token>
@@ -21,6 +21,7 @@ namespace warmfork::ring {
 namespace {
 
 using test::Random;
+using test::scaled;
 
 constexpr std::uint64_t kCapacity = 4096;
 
@@ -260,11 +261,6 @@ TEST(TrustedBroadcast, WhatIsOverwrittenWhileItIsCopiedIsNotAccepted) {
 }
 
 // --- threads -------------------------------------------------------------------------------------------------------
-
-std::uint64_t scaled(std::uint64_t count) {
-  const char* const scale = std::getenv("WARMFORK_TEST_SCALE");
-  return scale == nullptr ? count : static_cast<std::uint64_t>(static_cast<double>(count) * std::atof(scale));
-}
 
 // A payload whose every word says its number, and whose length does too.
 std::size_t words_of(std::uint64_t n) { return 1 + (n * 0x9e3779b97f4a7c15 >> 33) % 60; }

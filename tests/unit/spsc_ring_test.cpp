@@ -1,6 +1,7 @@
 // The ring of one producer and one consumer (warmfork/ring/spsc.hpp, slots.hpp): its rules one by one, two threads, and
 // peers that write what they like.
 #include "random.hpp"
+#include "scale.hpp"
 #include "warmfork/ring/slots.hpp"
 #include "warmfork/ring/spsc.hpp"
 
@@ -10,7 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stop_token>
@@ -23,6 +23,7 @@ namespace warmfork::ring {
 namespace {
 
 using test::Random;
+using test::scaled;
 
 constexpr std::uint64_t kCapacity = 4096;
 
@@ -268,11 +269,6 @@ TYPED_TEST(SpscRing, SlotsComeOutAsTheyWentInAcrossTheEnd) {
 }
 
 // --- two threads ---------------------------------------------------------------------------------------------------
-
-std::uint64_t scaled(std::uint64_t count) {
-  const char* const scale = std::getenv("WARMFORK_TEST_SCALE");
-  return scale == nullptr ? count : static_cast<std::uint64_t>(static_cast<double>(count) * std::atof(scale));
-}
 
 TYPED_TEST(SpscRing, NothingIsLostDoubledOrTornBetweenTwoThreadsThatSleep) {
   const Memory memory(std::uint64_t{0} - 64 * kCapacity);

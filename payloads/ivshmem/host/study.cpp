@@ -99,7 +99,9 @@ class Study {
     std::uint64_t apart_cpu = 0;
     for (std::uint64_t i = 0; i < messages; ++i) {
       where = fmt::format("{}, message {}", block_name, iteration + 1);
-      // Making new data is no part of the host.s use of its processor; meanwhile the guest waits, as it would for a
+      // A guest that answers at once never lets the host wait, which is where it is asked otherwise.
+      if (options_.cancelled()) return fail(ErrorKind::kCancelled, "interrupted");
+      // Making new data is no part of the host's use of its processor; meanwhile the guest waits, as it would for a
       // camera.
       const std::uint64_t apart_used = thread_cpu_ns();
       draw_entropy(std::as_writable_bytes(data));
