@@ -111,11 +111,11 @@ export class Page {
     return result.value;
   }
 
-  /** Until `expression` is true. */
+  /** Until `expression` is true; while a page is being loaded it may fail. */
   async until(expression, milliseconds = 8000) {
     const end = Date.now() + milliseconds;
     for (;;) {
-      const value = await this.evaluate(expression);
+      const value = await this.evaluate(expression).catch((error) => (Date.now() > end ? Promise.reject(error) : false));
       if (value) return value;
       if (Date.now() > end) throw new Error(`not within ${milliseconds} ms: ${expression}`);
       await new Promise((done) => setTimeout(done, 40));

@@ -48,6 +48,7 @@ export class Chart {
   #plot = null;
   #data = null;
   #heat = null;
+  #ceiling = 0;
   #window = {seconds: 300, step: 2};
   #cursor = null;
 
@@ -74,12 +75,15 @@ export class Chart {
   #entries;
 
   /**
-   * @param {{times: number[], lines: (number | null)[][], heat?: object}} data lines as in the options
+   * @param {{times: number[], lines: (number | null)[][], heat?: object, ceiling?: number}} data lines as in the options;
+   *        ceiling: always in sight
    * @param {{seconds: number, step: number}} window
    */
   update(data, window) {
+    if (window !== this.#window) this.#drop();
     this.#window = window;
     this.#heat = data.heat ?? null;
+    this.#ceiling = data.ceiling ?? 0;
     const series = this.options.stacked ? stack(data.lines) : data.lines;
     this.#data = [data.times, ...series];
     this.raw = data.lines;
@@ -90,9 +94,13 @@ export class Chart {
 
   /** After a change of colours. */
   restyle() {
+    this.#drop();
+    if (this.#data !== null) this.#make();
+  }
+
+  #drop() {
     this.#plot?.destroy();
     this.#plot = null;
-    if (this.#data !== null) this.#make();
   }
 
   #height() {
@@ -122,26 +130,27 @@ export class Chart {
         }},
         y: logarithmic
           ? {distr: 3, range: () => this.#durations()}
-          : {range: (_, __, max) => [0, Math.max((max ?? 0) * 1.08, 1e-9)]},
+          : {range: (_, __, max) => [0, Math.max((max ?? 0) * 1.08, this.#ceiling * 1.02, 1e-9)]},
       },
       axes: [
         {stroke: ink, font, size: 26, gap: 4, space: 70, grid: {show: false}, ticks: {stroke: grid, width: 1, size: 4},
+         incrs: [10, 15, 30, 60, 120, 300].filter((each) => this.#window.seconds <= 60 || each >= 60),
          values: (_, ticks) => ticks.map((time) => clock(time, this.#window.seconds <= 60))},
         {stroke: ink, font, size: 52, gap: 6, space: 28, grid: {stroke: grid, width: 1}, ticks: {show: false},
          ...(logarithmic ? {splits: (_, __, min, max) => logSplits(min, max), filter: (_, splits) => splits} : {}),
-         values: (_, ticks) => ticks.map((tick) => (tick === 0 ? '0' : joined((logarithmic ? duration : format)(tick))))},
+         values: (_, ticks) => ticks.map((tick) => (tick === 0 ? '0' : tidy((logarithmic ? duration : format)(tick))))},
       ],
       series: [{}, ...lines.map(({color: property, dash, width = 1.5, fill}) => ({
         stroke: color(property),
         width,
         dash,
-        ...(fill ? {fill: `${color(property)}33`} : {}),
+        ...(fill ? {fill: `${color(property)}${this.options.stacked ? 'b0' : '33'}`} : {}),
         points: {show: (plot, index) => logarithmic !== true && lonely(plot.data[index]), size: 4},
         spanGaps: false,
         // A bin's value is that of its whole width.
         ...(this.options.stacked ? {paths: uPlot.paths.stepped({align: 1})} : {}),
       }))],
-      ...(this.options.stacked ? {bands: lines.slice(1).map((_, i) => ({series: [i + 1, i + 2]}))} : {}),
+      ...(this.options.stacked ? {bands: lines.slice(1).map((_, i) => ({series: [i + 2, i + 1]}))} : {}),
       hooks: {
         drawAxes: [(plot) => this.#drawHeat(plot, colors)],
         setCursor: [(plot) => this.#read(plot.cursor.left >= 0 ? plot.cursor.idx ?? null : null)],
@@ -206,21 +215,16 @@ export class Chart {
   }
 }
 
+/** Without zeros behind the point. */
+const tidy = ({number, unit}) => joined({number: number.includes('.') ? String(Number(number)) : number, unit});
+
 /** Whether a line would be invisible: no value has a neighbour. */
 function lonely(values) {
   return values.every((value, i) => value == null || (values[i - 1] == null && values[i + 1] == null));
 }
 
-/** Each line on top of those before; uPlot paints in order, so the sum of all comes first. */
+/** Each line on top of those before. */
 function stack(lines) {
-  const sums = lines.map(() => []);
-  for (let i = 0; i < (lines[0]?.length ?? 0); ++i) {
-    let all = null;
-    for (let line = lines.length - 1; line >= 0; --line) {
-      const value = lines[line][i];
-      if (value != null) all = (all ?? 0) + value;
-      sums[line][i] = all;
-    }
-  }
-  return sums;
+  let below = [];
+  return lines.map((line) => (below = line.map((value, i) => (value == null && below[i] == null ? null : (value ?? 0) + (below[i] ?? 0)))));
 }

@@ -125,21 +125,26 @@ export function shares(history, name, label) {
     .sort((a, b) => b.share - a.share || b.total - a.total || (a.name < b.name ? -1 : 1));
 }
 
-/** The numbers on top. */
+const MODES = Object.freeze(['vm', 'space', 'ring']);
+/** A call that its instruction budget ended has done what was asked. @param {Sample} sample */
+const failed = ({labels}) => !['ok', 'budget'].includes(labels.get('result'));
+
+/** The numbers on top; null: nothing to say. */
 export function overview(history) {
-  const durations = percentiles(recentDistribution(history, 'warmfork_vmcall_duration_seconds'));
-  const cpu = samples(history, 'process_cpu_seconds_total')[0];
+  const calls = 'warmfork_vmcalls_total';
+  const modes = MODES.map((mode) => percentiles(recentDistribution(history, 'warmfork_vmcall_duration_seconds', ({labels}) => labels.get('mode') === mode)));
   return {
-    requests: recentRate(history, 'warmfork_vmcalls_total'),
-    failures: recentRate(history, 'warmfork_vmcalls_total', ({labels}) => !['ok', 'budget'].includes(labels.get('result'))),
-    p50: durations.p50,
-    p99: durations.p99,
-    resets: recentRate(history, 'warmfork_resets_total'),
-    instructions: recentRate(history, 'warmfork_lc3_instructions_total'),
-    packets: recentRate(history, 'warmfork_feed_packets_total'),
-    lateness: percentiles(recentDistribution(history, 'warmfork_feed_lateness_seconds')).p99,
-    cpu: cpu === undefined ? null : history.recentRate('process_cpu_seconds_total', cpu.key, RECENT_SECONDS),
+    requests: has(history, calls) ? recentRate(history, calls) : null,
+    failures: recentRate(history, calls, failed),
+    latency: new Map(MODES.map((mode, i) => [mode, modes[i]])),
+    resets: has(history, 'warmfork_resets_total') ? recentRate(history, 'warmfork_resets_total') : null,
+    pages: recentRate(history, 'warmfork_reset_pages_total'),
+    instructions: has(history, 'warmfork_lc3_instructions_total') ? recentRate(history, 'warmfork_lc3_instructions_total') : null,
+    packets: has(history, 'warmfork_feed_packets_total') ? recentRate(history, 'warmfork_feed_packets_total') : null,
+    dropped: recentRate(history, 'warmfork_feed_dropped_packets_total'),
+    cpu: recentRate(history, 'process_cpu_seconds_total'),
     memory: value(history, 'process_resident_memory_bytes'),
+    descriptors: value(history, 'process_open_fds'),
   };
 }
 

@@ -2,7 +2,7 @@
 import * as derive from './derive.js';
 import {h, setAttribute, setQuantity, setRaw, setText} from './dom.js';
 import {History} from './history.js';
-import {panels} from './panels.js';
+import {arranged, panels} from './panels.js';
 import {Poller} from './poll.js';
 import {parseSnapshot} from './snapshot.js';
 import * as units from './units.js';
@@ -36,30 +36,38 @@ let paused = false;
 
 // --- Numbers on top ---------------------------------------------------------------------------------------------------
 
+const modeStat = (mode) => ({
+  title: `${mode} p50`,
+  show: (now) => (now.latency.get(mode).count === 0 ? null : units.duration(now.latency.get(mode).p50)),
+  more: (now) => `p99 ${units.joined(units.duration(now.latency.get(mode).p99))}`,
+});
+const some = (value, unit) => (value === null ? null : unit(value));
 const STATS = [
-  {name: 'requests', title: 'requests', show: (now) => units.rate(now.requests)},
-  {name: 'p50', title: 'p50', show: (now) => units.duration(now.p50)},
-  {name: 'p99', title: 'p99', show: (now) => units.duration(now.p99)},
-  {name: 'failures', title: 'failed calls', show: (now) => units.rate(now.failures), bad: (now) => now.failures > 0},
-  {name: 'resets', title: 'resets', show: (now) => units.rate(now.resets)},
-  {name: 'instructions', title: 'LC-3 instructions', show: (now) => units.rate(now.instructions)},
-  {name: 'packets', title: 'packets', show: (now) => units.rate(now.packets)},
-  {name: 'lateness', title: 'late p99', show: (now) => units.duration(now.lateness)},
-  {name: 'cpu', title: 'processors', show: (now) => units.count(now.cpu === null ? null : Math.round(now.cpu * 100) / 100)},
-  {name: 'memory', title: 'memory', show: (now) => units.bytes(now.memory), metric: 'process_resident_memory_bytes'},
+  {title: 'requests', show: (now) => some(now.requests, units.rate), more: (now) => `${units.joined(units.rate(now.failures))} failed`, bad: (now) => now.failures > 0},
+  modeStat('vm'), modeStat('space'), modeStat('ring'),
+  {title: 'resets', show: (now) => some(now.resets, units.rate), more: (now) => `${units.joined(units.count(now.pages))} pages/s`},
+  {title: 'LC-3 instructions', show: (now) => some(now.instructions, units.rate)},
+  {title: 'packets', show: (now) => some(now.packets, units.rate), more: (now) => `${units.joined(units.rate(now.dropped))} dropped`, bad: (now) => now.dropped > 0},
+  {title: 'processors', show: (now) => some(now.cpu, (cpu) => units.count(Math.round(cpu * 100) / 100)), more: () => 'in use'},
+  {title: 'memory', show: (now) => some(now.memory, units.bytes), more: (now) => (now.descriptors === null ? '' : `${units.exact(now.descriptors)} descriptors`),
+   metric: 'process_resident_memory_bytes'},
 ];
 for (const stat of STATS) {
   stat.value = h('dd');
-  stat.element = h('div', {}, h('dt', {}, stat.title), stat.value);
+  stat.less = h('dd.more');
+  stat.element = h('div', {hidden: true}, h('dt', {}, stat.title), stat.value, stat.less);
   byId('stats').append(stat.element);
 }
 
 function showStats() {
   const now = derive.overview(history);
-  for (const {name, value, element, show, bad, metric} of STATS) {
-    element.hidden = now[name] === null;
-    setQuantity(value, show(now));
-    element.classList.toggle('bad', bad?.(now) ?? false);
+  for (const {value, less, element, show, more, bad, metric} of STATS) {
+    const quantity = show(now);
+    element.hidden = quantity === null;
+    if (quantity === null) continue;
+    setQuantity(value, quantity);
+    setText(less, more?.(now) ?? '');
+    less.classList.toggle('bad', bad?.(now) ?? false);
     if (metric !== undefined) setRaw(value, metric, derive.samples(history, metric)[0]);
   }
 }
@@ -161,6 +169,6 @@ byId('theme').addEventListener('click', () => {
 });
 dark.addEventListener('change', restyle);
 
-byId('panels').append(...all.map(({element}) => element));
+byId('panels').append(...arranged(all));
 restyle();
 follow();

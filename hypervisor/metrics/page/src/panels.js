@@ -7,10 +7,10 @@ import * as units from './units.js';
 /** Machines shown as cards; a search shows others. */
 const MOST_CARDS = 240;
 const LATENCY_LINES = [{name: 'p50', color: '--p50', width: 1.75}, {name: 'p99', color: '--p99', width: 1.5},
-                       {name: 'p99.9', color: '--p999', width: 1.25, dash: [3, 3]}];
+                       {name: 'p99.9', color: '--p999', width: 1}];
 
 /** @param {{id: string, title: string, empty: string, span?: string, has: (history) => boolean}} options */
-function panel({id, title, empty, span = 'half', has}, build) {
+function panel({id, title, empty, span = 'third', has}, build) {
   const note = h('p.note');
   const tools = h('div.tools');
   const body = h('div.body');
@@ -84,7 +84,7 @@ function requests() {
     (place) => {
       const chart = charted(place, new Chart({
         title: place.title,
-        lines: modes.map((mode) => ({name: mode, color: `--${mode}`, fill: true})),
+        lines: modes.map((mode) => ({name: mode, color: `--${mode}`, width: 1.75})),
         format: units.rate,
       }));
       const results = h('ul.facts');
@@ -213,8 +213,9 @@ function pool() {
       setText(place.note, 'forks by state');
       return {
         update(history, window) {
-          chart.update(ordered(derive.gaugeLines(history, {name: 'warmfork_pool_forks', label: 'state'}, window), names), window);
           const one = (name) => derive.samples(history, name)[0];
+          chart.update({...ordered(derive.gaugeLines(history, {name: 'warmfork_pool_forks', label: 'state'}, window), names),
+                        ceiling: one('warmfork_pool_limit_forks')?.value}, window);
           countCell(limit, 'warmfork_pool_limit_forks', one('warmfork_pool_limit_forks'));
           countCell(waiting, 'warmfork_pool_waiting', one('warmfork_pool_waiting'));
           const acquire = derive.percentiles(derive.recentDistribution(history, 'warmfork_pool_acquire_duration_seconds'));
@@ -276,7 +277,7 @@ function feed() {
   const lateness = 'warmfork_feed_lateness_seconds';
   const [read, dropped] = ['warmfork_feed_read_packets_total', 'warmfork_feed_dropped_packets_total'];
   const [packets, bytes] = ['warmfork_feed_packets_total', 'warmfork_feed_bytes_total'];
-  return panel({id: 'feed', title: 'Feed', span: 'half', empty: 'no packet replayed yet',
+  return panel({id: 'feed', title: 'Feed', empty: 'no packet replayed yet',
                 has: (history) => derive.has(history, packets) || derive.has(history, lateness)}, (place) => {
     const chart = charted(place, new Chart({title: 'Feed lateness', lines: LATENCY_LINES, format: units.duration, logarithmic: true}));
     const unpaced = h('p.nothing', {}, 'not paced: nothing can be late');
@@ -350,7 +351,7 @@ function trend(path, values) {
   setAttribute(path, 'd', line);
 }
 
-const SIGNS = Object.freeze({faulted: '✕', running: '▶', waiting: '◦', stopped: '■', done: '✓'});
+const SIGNS = Object.freeze({faulted: '✕', running: '▶', waiting: '○', stopped: '■', done: '✓'});
 
 function fleet() {
   const has = (history) => derive.samples(history, 'warmfork_vm_info').length > 0 || derive.samples(history, 'warmfork_vm_state').length > 0;
@@ -372,27 +373,32 @@ function fleet() {
       svg.append(document.createElementNS(SVG, 'path'));
       return h('li.card', {},
         h('div.top', {}, h('span.sign', {'aria-hidden': 'true'}), h('strong'), h('span.state')),
-        h('div.program'), h('div.speed', {}, h('span.rate'), svg), h('div.fault'), h('div.limits'));
+        h('div.program'), h('div.speed', {}, h('span.rate'), svg), h('div.fault'), h('div.about'));
     }
     function fill(element, machine) {
-      const [top, program, speed, fault, limits] = element.children;
+      const [top, program, speed, fault, about] = element.children;
+      const [speedValue, line] = speed.children;
       setAttribute(element, 'data-state', machine.state);
       setAttribute(element, 'data-vm', machine.vm);
       setText(top.children[0], SIGNS[machine.state] ?? '?');
       setText(top.children[1], machine.vm);
       setText(top.children[2], machine.state || 'unknown');
-      setText(program, [machine.program, machine.engine, machine.kind].filter((part) => part !== '').join(' · '));
+      setText(program, machine.program);
       setAttribute(program, 'title', machine.program);
-      setQuantity(speed.children[0], machine.rate === null ? units.count(machine.total) : {...units.count(machine.rate), unit: `${units.count(machine.rate).unit} instr/s`});
-      setAttribute(speed.children[0], 'title', machine.total === null ? null : `${units.exact(machine.total)} instructions in all`);
-      setRaw(speed.children[0], 'warmfork_vm_instructions_total', machine.total === null ? undefined
+      const running = machine.state === 'running' && machine.rate !== null;
+      const {number, unit} = units.count(running ? machine.rate : machine.total);
+      setQuantity(speedValue, {number, unit: `${unit} instr${running ? '/s' : ''}`});
+      setAttribute(speedValue, 'title', machine.total === null ? null : `${units.exact(machine.total)} instructions in all`);
+      setRaw(speedValue, 'warmfork_vm_instructions_total', machine.total === null ? undefined
         : {key: JSON.stringify({vm: machine.vm}), value: machine.total});
-      trend(speed.children[1].firstChild, machine.trend);
+      setAttribute(line, 'visibility', running ? null : 'hidden');
+      trend(line.firstChild, machine.trend);
       setText(fault, machine.lastFault === '' ? '' : `${machine.lastFault}${machine.faults > 1 ? ` (${units.exact(machine.faults)} faults)` : ''}`);
       const {memory, deadline, budget} = machine.limits;
-      setText(limits, [memory === null ? '' : units.joined(units.bytes(memory)), deadline === null ? '' : units.joined(units.duration(deadline)),
-                       budget === null ? '' : `${units.joined(units.count(budget))} instr`].filter((part) => part !== '').join(' · '));
-      setAttribute(limits, 'title', limits.textContent === '' ? null : 'its limits');
+      setText(about, [machine.engine, machine.kind, memory === null ? '' : units.joined(units.bytes(memory)),
+                      deadline === null ? '' : units.joined(units.duration(deadline)),
+                      budget === null ? '' : `${units.joined(units.count(budget))} instr`].filter((part) => part !== '').join(' · '));
+      setAttribute(about, 'title', 'engine, kind of fork, limits');
     }
     function show() {
       const text = search.value.trim().toLowerCase();
@@ -428,7 +434,7 @@ function fleet() {
 
 /** Every sample, by name: what the charts are made of. Filled while it is open. */
 function everything() {
-  const element = h('details.panel.full', {id: 'everything'});
+  const element = h('details.panel.full', {id: 'everything', 'aria-label': 'All numbers'});
   const search = h('input', {type: 'search', placeholder: 'Part of a name or label', 'aria-label': 'Part of a name or label', oninput: () => show()});
   const summary = h('summary', {}, h('h2', {}, 'All numbers'), h('span.note'));
   let history = null;
@@ -476,6 +482,17 @@ function everything() {
 
 /** In the order of the page. */
 export const panels = () => [
-  requests(), latencyOf('vm', 'a KVM VM of its own'), latencyOf('space', 'one VM shared'), latencyOf('ring', 'without exits'), exits(), resets(), pool(), forks(),
-  fleet(), jit(), feed(), links(), everything(),
+  requests(), latencyOf('vm', 'a KVM VM of its own'), latencyOf('space', 'one VM shared'), latencyOf('ring', 'without exits'),
+  exits(), resets(), forks(), pool(), fleet(), feed(), jit(), links(), everything(),
 ];
+
+/** Short panels that share a place. */
+const STACKED = Object.freeze([['resets', 'forks']]);
+export function arranged(all) {
+  const elements = all.map(({element}) => element);
+  for (const ids of STACKED) {
+    const members = elements.filter(({id}) => ids.includes(id));
+    elements.splice(elements.indexOf(members[0]), members.length, h('div.stack.third', {}, ...members));
+  }
+  return elements;
+}
