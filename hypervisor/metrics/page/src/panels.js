@@ -387,7 +387,7 @@ function fleet() {
       setAttribute(program, 'title', machine.program);
       const running = machine.state === 'running' && machine.rate !== null;
       const {number, unit} = units.count(running ? machine.rate : machine.total);
-      setQuantity(speedValue, {number, unit: `${unit} instr${running ? '/s' : ''}`});
+      setQuantity(speedValue, machine.total === null ? {number: '', unit: ''} : {number, unit: `${unit} instr${running ? '/s' : ''}`});
       setAttribute(speedValue, 'title', machine.total === null ? null : `${units.exact(machine.total)} instructions in all`);
       setRaw(speedValue, 'warmfork_vm_instructions_total', machine.total === null ? undefined
         : {key: JSON.stringify({vm: machine.vm}), value: machine.total});
