@@ -13,6 +13,7 @@
 #include "exit_codes.hpp"
 #include "lc3/fleet/config.hpp"
 #include "machine/backend_probe.hpp"
+#include "metrics.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -49,6 +50,7 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
 
 struct Options {
+  MetricsOptions metrics;
   std::vector<std::string> suites;
   std::string json;
   double effort = 1;
@@ -188,6 +190,7 @@ Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, b
       .wanted = wanted,
   };
   const unsigned most = options.until_stable ? options.most_rounds : options.rounds;
+  metrics_ready();
   bench::RoundSet rounds;
   std::vector<bench::Figure> figures;
   for (unsigned round = 0; round < most && stop_signal == 0; ++round) {
@@ -538,9 +541,10 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       ->type_name("RESULT")
       ->group(kReports);
   verb->add_option("--readme", options->readme, "The file with these tables")->capture_default_str()->group(kReports);
+  add_metrics_options(*verb, options->metrics);
   verb->callback([options, names, &outcome] {
     if (options->suites.empty()) options->suites = names;
-    outcome.code = run(*options);
+    outcome.code = with_metrics(options->metrics, "bench", [&] { return run(*options); });
   });
 
   auto start_verb = std::make_shared<StartVerb>();

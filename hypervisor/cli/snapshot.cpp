@@ -8,6 +8,7 @@
 #include "lc3_console.hpp"
 #include "lc3_report.hpp"
 #include "machine/machine.hpp"
+#include "metrics.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -229,6 +230,7 @@ int run_info(const std::string& file, bool json) {
 // --- call ------------------------------------------------------------------------------------------------------------
 
 struct CallVerbOptions {
+  MetricsOptions metrics;
   std::string file;
   std::string name;
   std::vector<std::string> arguments;
@@ -291,6 +293,7 @@ int run_call(const CallVerbOptions& options) {
   if (!fork) return report(fork.error());
   lap(times.fork_ns);
   {
+    metrics_ready();
     const InterruptGuard guard(**fork);
     const auto result = (*fork)->call(*function, call->arguments, *limits);
     if (!result) return report(result.error(), **fork);
@@ -372,7 +375,10 @@ void add_call(CLI::App& snapshot, Outcome& outcome) {
   verb->add_option("--timeout", options->timeout, "Give up if the call takes longer (250ms, 2s, 1m)");
   verb->add_option("--seed", options->seed, "Make random bytes repeatable");
   verb->add_flag("--json", options->json, "Result and times for machines; what the guest prints is discarded");
-  verb->callback([options, &outcome] { outcome.code = run_call(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, "snapshot call " + options->file, [&] { return run_call(*options); });
+  });
 }
 
 }  // namespace
