@@ -2,7 +2,7 @@
 
 #include "base/unique_fd.hpp"
 #include "exposition/formats.hpp"
-#include "exposition/live_page.hpp"
+#include "metrics/page/live_page.hpp"
 
 #include <arpa/inet.h>
 #include <microhttpd.h>
@@ -49,6 +49,7 @@ struct Answer {
   unsigned status = MHD_HTTP_OK;
   const char* type = kPlain;
   std::string body;
+  std::string policy = "default-src 'none'; frame-ancestors 'none'";  // Content-Security-Policy
 };
 
 union AnyAddress {
@@ -248,7 +249,9 @@ class Server::Impl {
                            : Answer{MHD_HTTP_SERVICE_UNAVAILABLE, kPlain, "not ready: still starting\n"};
     }
     const bool page = path == "/" || path == "/index.html";
-    if (page && !live_page().empty()) return {MHD_HTTP_OK, live_page_type(), std::string(live_page())};
+    if (const metrics::LivePage live = metrics::live_page(); page && !live.html.empty()) {
+      return {MHD_HTTP_OK, kHtml, std::string(live.html), std::string(live.policy)};
+    }
     if (!page && path != "/metrics" && path != "/live.json") {
       return {MHD_HTTP_NOT_FOUND, kPlain, "there are /, /metrics, /live.json, /healthz and /readyz\n"};
     }
@@ -256,7 +259,8 @@ class Server::Impl {
     const metrics::Scrape scrape = metrics::scrape();
     Answer answer;
     if (page) {
-      answer = {MHD_HTTP_OK, kHtml, to_plain_page(scrape, options_.command)};
+      answer = {MHD_HTTP_OK, kHtml, to_plain_page(scrape, options_.command),
+                "default-src 'none'; style-src 'unsafe-inline'"};
     } else if (path == "/live.json") {
       answer = {MHD_HTTP_OK, kJson, to_live_json(scrape, options_.command)};
     } else {
@@ -280,8 +284,7 @@ class Server::Impl {
     add(MHD_HTTP_HEADER_CONTENT_TYPE, answer.type);
     add(MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     add("X-Content-Type-Options", "nosniff");
-    add("Content-Security-Policy",
-        "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:");
+    add("Content-Security-Policy", answer.policy.c_str());
     if (!known) add(MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
     const MHD_Result queued = MHD_queue_response(connection, answer.status, response);
     MHD_destroy_response(response);

@@ -1,13 +1,15 @@
-// node browser_test.mjs PAGE.html PAGE.policy CHROMIUM SCREENSHOTS [WARMFORK PROGRAMS]
+// node browser_test.mjs PAGE.html PAGE.policy CHROMIUM SCREENSHOTS WARMFORK PROGRAMS
 // The live page in a real browser: against a process whose numbers are known, then against warmfork itself.
 // Exit: 0 all well, 1 not, 77 cannot be tried (why is printed).
 import assert from 'node:assert/strict';
-import {existsSync, mkdirSync, readFileSync} from 'node:fs';
+import {spawn} from 'node:child_process';
+import {accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {Browser} from './chromium.mjs';
 import {Process, serve} from './fixture.mjs';
 
-const [pageFile, policyFile, chromium, screenshots] = process.argv.slice(2);
+const [pageFile, policyFile, chromium, screenshots, warmfork, programs] = process.argv.slice(2);
 function skip(why) {
   console.log(`page: skipped, ${why}`);
   process.exit(77);
@@ -230,6 +232,72 @@ await check('nothing to show is one line each; an end is seen; what is hostile s
   await again.close();
   await page.close();
 });
+
+/** warmfork itself, until its address is known. */
+async function start(options, directory) {
+  const child = spawn(warmfork, options, {cwd: directory, stdio: ['ignore', 'ignore', 'pipe']});
+  let said = '';
+  const url = await new Promise((resolve, reject) => {
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      said += text;
+      const match = /metrics: (http:\/\/127\.0\.0\.1:\d+\/)/.exec(said);
+      if (match) resolve(match[1]);
+    });
+    child.on('exit', (code) => reject(new Error(`warmfork ended (${code}): ${said}`)));
+  });
+  return {child, url};
+}
+
+function haveKvm() {
+  try {
+    accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+if (!haveKvm()) {
+  console.log('not against warmfork itself: no /dev/kvm that may be opened');
+} else {
+  await check('warmfork itself: a fleet while it runs, and its end; the same numbers as /metrics', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'warmfork-page-fleet-'));
+    writeFileSync(join(directory, 'endless.asm'), '.ORIG x3000\nLOOP ADD R0,R0,#1\nBRnzp LOOP\n.END\n');
+    writeFileSync(join(directory, 'fault.asm'), '.ORIG x3000\n.FILL xD000\n.END\n');
+    writeFileSync(join(directory, 'fleet.toml'), `[[machine]]\nname = "hello"\nprogram = "${programs}/hello.asm"\ncount = 3\n` +
+      '[[machine]]\nname = "endless"\nprogram = "endless.asm"\nbudget = "3G"\n[[machine]]\nname = "fault"\nprogram = "fault.asm"\nfork = "vm"\n');
+    const {child, url} = await start(['fleet', 'fleet.toml', '--metrics', '127.0.0.1:0', '--metrics-linger', '100s'], directory);
+    const page = await browser.page({width: 1280, height: 1300});
+    try {
+      const answer = await fetch(url);
+      assert.equal(await answer.text(), html);
+      assert.equal(answer.headers.get('content-security-policy'), policy);
+      await page.open(url);
+      await page.until(`document.querySelectorAll('#fleet .card').length === 5 && document.querySelector('#fleet .card[data-vm="endless"]').dataset.state === 'stopped'`, 60_000);
+      assert.match(await page.evaluate(`document.getElementById('command').textContent`), /^fleet fleet\.toml/);
+      assert.equal(await page.evaluate(`document.querySelector('#fleet .card[data-vm="fault"]').dataset.state`), 'faulted');
+      // It is over and lingers: what it counted stands still. What the process itself uses does not.
+      await openAll(page);
+      await readings(page, 4);
+      const moves = (name) => /^(process_|warmfork_metrics_)/.test(name);
+      const said = parseMetrics(await (await fetch(`${url}metrics`)).text());
+      const shown = await shownNumbers(page);
+      assert.equal(said.get('warmfork_vm_instructions_total {"vm":"endless"}'), 3e9);
+      const names = new Set(shown.map(([name]) => name));
+      for (const [name, value] of shown) if (!moves(name)) assert.equal(value, said.get(name), name);
+      for (const name of said.keys()) if (!/_sum /.test(name)) assert.ok(names.has(name), `${name} is nowhere on the page`);
+      assert.ok(names.has('warmfork_vm_faults_total {"vm":"fault"}'));
+      await page.screenshot(join(screenshots, 'warmfork-fleet.png'));
+      clean(page, url);
+      child.kill('SIGINT');
+      await page.until(`document.documentElement.dataset.state === 'gone'`);
+    } finally {
+      child.kill('SIGKILL');
+      await page.close();
+      rmSync(directory, {recursive: true});
+    }
+  });
+}
 
 /** The least contrast of text to what lies behind it (WCAG 2); runs in the page. */
 function contrast() {

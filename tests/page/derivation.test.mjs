@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import {difference, quantile, rows, rowUpper, sum, total} from '../../hypervisor/metrics/page/src/distribution.js';
-import {History} from '../../hypervisor/metrics/page/src/history.js';
+import {History, MOST_SERIES} from '../../hypervisor/metrics/page/src/history.js';
 import * as derive from '../../hypervisor/metrics/page/src/derive.js';
 import {Poller} from '../../hypervisor/metrics/page/src/poll.js';
 import {LIMITS, labelKey, parseSnapshot, UnreadableAnswer} from '../../hypervisor/metrics/page/src/snapshot.js';
@@ -123,6 +123,16 @@ test('a history forgets', () => {
   for (let i = 0; i < 1000; ++i) history.push(parseSnapshot(answer(1001 + i, [counter('warmfork_exits_total', [{reason: 'return'}, 5 * i])])));
   assert.ok(history.times.length >= 100 && history.times.length <= 170, String(history.times.length));
   assert.equal(history.rate('warmfork_exits_total', '{"reason":"return"}', 0, history.times.length - 1), 5);
+});
+
+test('a fleet beyond measure has its last values, and a history as far as there is room', () => {
+  const machines = (time, value) => answer(time, [counter('warmfork_vm_instructions_total', ...Array.from({length: MOST_SERIES + 5}, (_, i) => [{vm: `v${i}`}, value]))]);
+  const history = historyOf(machines(1001, 1), machines(1002, 3));
+  assert.equal(history.values.get('warmfork_vm_instructions_total').size, MOST_SERIES);
+  const fleet = derive.fleet(history);
+  assert.equal(fleet.length, MOST_SERIES + 5);
+  assert.deepEqual([fleet[0].rate, fleet.at(-1).rate, fleet.at(-1).total], [2, null, 3]);
+  assert.deepEqual(fleet[0].trend(), [null, 2]);
 });
 
 test('bins are aligned, so that a chart moves and does not flicker', () => {

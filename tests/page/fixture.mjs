@@ -107,6 +107,7 @@ export class Process {
     this.set('warmfork_pool_forks', {state: 'broken'}, wave > 1.22 ? 1 : 0);
     this.set('warmfork_pool_waiting', {}, busy > 14 ? 3 : 0);
     this.set('warmfork_pool_limit_forks', {}, 24);
+    this.bump('warmfork_pool_replaced_forks_total', {}, 0);
     this.durations('warmfork_pool_acquire_duration_seconds', {}, 9e-7, 0.4, 23_000 * seconds);
     for (const [engine, speed] of [['auto', 8.1e9], ['interp', 3.2e8]]) this.bump('warmfork_lc3_instructions_total', {engine}, speed * wave * seconds);
     for (const [tier, blocks, bytes, middle] of [['xbyak', 1840, 402_000, 3.1e-5], ['orc', 212, 148_000, 2.3e-2]]) {

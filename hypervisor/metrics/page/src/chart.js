@@ -133,7 +133,7 @@ export class Chart {
           : {range: (_, __, max) => [0, Math.max((max ?? 0) * 1.08, this.#ceiling * 1.02, 1e-9)]},
       },
       axes: [
-        {stroke: ink, font, size: 26, gap: 4, space: 70, grid: {show: false}, ticks: {stroke: grid, width: 1, size: 4},
+        {stroke: ink, font, size: 22, gap: 3, space: 70, grid: {show: false}, ticks: {stroke: grid, width: 1, size: 4},
          incrs: [10, 15, 30, 60, 120, 300].filter((each) => this.#window.seconds <= 60 || each >= 60),
          values: (_, ticks) => ticks.map((time) => clock(time, this.#window.seconds <= 60))},
         {stroke: ink, font, size: 52, gap: 6, space: 28, grid: {stroke: grid, width: 1}, ticks: {show: false},
@@ -159,6 +159,7 @@ export class Chart {
     for (const canvas of this.host.querySelectorAll('canvas')) canvas.setAttribute('aria-hidden', 'true');
   }
 
+  /** @returns {[number, number]} */
   #durations() {
     if (this.#heat === null || this.#heat.low > this.#heat.high) return [1e-6, 1e-3];
     const low = rowUpper(this.#heat.low - 2);

@@ -33,14 +33,18 @@ export const has = (history, name) => samples(history, name).some((sample) => sa
 
 const add = (a, b) => (b === null ? a : (a ?? 0) + b);
 
+/** @typedef {(sample: Sample) => boolean} Which */
+/** @type {Which} */
+const all = () => true;
+
 /** Sum of recent rates of all samples that `which` wants. @returns {number | null} */
-export function recentRate(history, name, which = () => true) {
+export function recentRate(history, name, which = all) {
   return samples(history, name).filter(which)
-    .reduce((all, {key}) => add(all, history.recentRate(name, key, RECENT_SECONDS)), null);
+    .reduce((sofar, {key}) => add(sofar, history.recentRate(name, key, RECENT_SECONDS)), null);
 }
 
 /** Durations of the last seconds, of all samples that `which` wants. */
-export function recentDistribution(history, name, which = () => true) {
+export function recentDistribution(history, name, which = all) {
   const from = history.recent(RECENT_SECONDS);
   if (from < 0) return [];
   const to = history.times.length - 1;
@@ -54,11 +58,13 @@ export function percentiles(buckets) {
 
 /**
  * Rates of several series over time.
- * @param {{name: string, which?: (sample: Sample) => boolean, label?: string}} source label: whose values make one line each;
- *        samples that differ in other labels are added up
+ * @param {History} history
+ * @param {{name: string, which?: Which, label?: string}} source label: whose values make one line each; samples that differ in
+ *        other labels are added up
+ * @param {{seconds: number, step: number}} window
  * @returns {{times: number[], lines: Map<string, (number | null)[]>}} lines in the order of first appearance
  */
-export function rateLines(history, {name, which = () => true, label}, {seconds, step}) {
+export function rateLines(history, {name, which = all, label}, {seconds, step}) {
   const bins = history.bins(seconds, step);
   const lines = new Map();
   for (const {key, labels} of samples(history, name).filter(which)) {
@@ -89,7 +95,7 @@ export function gaugeLines(history, {name, label}, {seconds, step}) {
  *            cells: {column: number, row: number, count: number}[], most: number, low: number, high: number}}
  *          low, high: rows that are used; most: of any cell
  */
-export function latency(history, {name, which = () => true}, {seconds, step}) {
+export function latency(history, {name, which = all}, {seconds, step}) {
   const bins = history.bins(seconds, step);
   const result = {times: [], p50: [], p99: [], p999: [], counts: [], cells: [], most: 0, low: Infinity, high: -Infinity};
   const keys = samples(history, name).filter(which).map(({key}) => key);
@@ -119,9 +125,9 @@ export function shares(history, name, label) {
     total: sample.value,
     rate: history.recentRate(name, sample.key, RECENT_SECONDS),
   }));
-  const all = list.reduce((s, {rate}) => s + (rate ?? 0), 0);
+  const now = list.reduce((s, {rate}) => s + (rate ?? 0), 0);
   const totals = list.reduce((s, entry) => s + entry.total, 0);
-  return list.map((entry) => ({...entry, share: all > 0 ? (entry.rate ?? 0) / all : entry.total / totals}))
+  return list.map((entry) => ({...entry, share: now > 0 ? (entry.rate ?? 0) / now : entry.total / totals}))
     .sort((a, b) => b.share - a.share || b.total - a.total || (a.name < b.name ? -1 : 1));
 }
 
@@ -151,9 +157,11 @@ export function overview(history) {
 /** In the order in which people look for trouble. */
 export const VM_STATES = Object.freeze(['faulted', 'running', 'waiting', 'stopped', 'done']);
 
+const byName = new Intl.Collator('en', {numeric: true});
+
 /**
  * @typedef {{vm: string, program: string, kind: string, engine: string, state: string, total: number | null,
- *            rate: number | null, faults: number, lastFault: string, trend: (number | null)[],
+ *            rate: number | null, faults: number, lastFault: string, trend: () => (number | null)[],
  *            limits: {memory: number | null, deadline: number | null, budget: number | null}}} Machine
  * @returns {Machine[]} by state as in VM_STATES, then by name with numbers as numbers
  */
@@ -163,7 +171,7 @@ export function fleet(history) {
     const vm = sample.labels.get('vm') ?? '';
     if (!machines.has(vm)) {
       machines.set(vm, {vm, program: '', kind: '', engine: '', state: '', total: null, rate: null, faults: 0, lastFault: '',
-                        trend: [], limits: {memory: null, deadline: null, budget: null}});
+                        trend: () => [], limits: {memory: null, deadline: null, budget: null}});
     }
     return machines.get(vm);
   };
@@ -177,7 +185,7 @@ export function fleet(history) {
     const machine = of(sample);
     machine.total = sample.value;
     machine.rate = history.recentRate('warmfork_vm_instructions_total', sample.key, 3);
-    machine.trend = bins.map(({first, last}) => history.rate('warmfork_vm_instructions_total', sample.key, first - 1, last));
+    machine.trend = () => bins.map(({first, last}) => history.rate('warmfork_vm_instructions_total', sample.key, first - 1, last));
   }
   for (const sample of samples(history, 'warmfork_vm_faults_total')) of(sample).faults = sample.value;
   for (const sample of samples(history, 'warmfork_vm_last_fault_info')) if (sample.value === 1) of(sample).lastFault = sample.labels.get('fault') ?? '';
@@ -186,7 +194,7 @@ export function fleet(history) {
     for (const sample of samples(history, name)) if (machines.has(sample.labels.get('vm') ?? '')) of(sample).limits[limit] = sample.value;
   }
   const rank = ({state}) => (VM_STATES.includes(state) ? VM_STATES.indexOf(state) : VM_STATES.length);
-  return [...machines.values()].sort((a, b) => rank(a) - rank(b) || a.vm.localeCompare(b.vm, 'en', {numeric: true}));
+  return [...machines.values()].sort((a, b) => rank(a) - rank(b) || byName.compare(a.vm, b.vm));
 }
 
 /** How many machines are in which state, without those nobody is in. @param {Machine[]} machines */

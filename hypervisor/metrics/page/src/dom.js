@@ -1,9 +1,13 @@
 // The document: elements made by functions, changed only where they differ, so that focus and selection stay.
 
+/** What keyed() has made, by parent. @type {WeakMap<Element, Map<string, Element>>} */
+const made = new WeakMap();
+
 /**
  * @param {string} tag with classes: 'td.number'
  * @param {Record<string, string | number | boolean | ((event: Event) => void)>} attributes on…: listeners
  * @param {...(Node | string)} children strings become text, never markup
+ * @returns {any} an element of that tag
  */
 export function h(tag, attributes = {}, ...children) {
   const [name, ...classes] = tag.split('.');
@@ -53,7 +57,8 @@ export function setRaw(element, metric, sample) {
  * @param {(item: T) => Element} create @param {(element: Element, item: T) => void} update
  */
 export function keyed(parent, items, key, create, update) {
-  const known = parent.keyed ?? (parent.keyed = new Map());
+  const known = made.get(parent) ?? new Map();
+  made.set(parent, known);
   const wanted = new Set();
   let place = parent.firstElementChild;
   for (const item of items) {
@@ -76,7 +81,7 @@ export function keyed(parent, items, key, create, update) {
  * A table whose rows are kept by key.
  * @template T
  * @param {{caption: string, columns: {title: string, text?: boolean, hint?: string, wide?: boolean,
- *          cell: (element: Element, item: T) => void}[], key: (item: T) => string}} options text: left-aligned;
+ *          cell: (element: HTMLElement, item: T) => void}[], key: (item: T) => string}} options text: left-aligned;
  *        wide: left out on narrow screens
  */
 export function table({caption, columns, key}) {
@@ -91,7 +96,7 @@ export function table({caption, columns, key}) {
       keyed(body, items, key,
             () => h('tr', {}, ...columns.map(({text, wide}, i) =>
               h(i === 0 ? 'th' : `td${text ? '' : '.number'}${wide ? '.wide' : ''}`, i === 0 ? {scope: 'row'} : {}))),
-            (row, item) => columns.forEach(({cell}, i) => cell(row.children[i], item)));
+            (row, item) => columns.forEach(({cell}, i) => cell(/** @type {HTMLElement} */ (row.children[i]), item)));
     },
   };
 }

@@ -6,6 +6,8 @@ import {difference} from './distribution.js';
 
 /** A longer time between two readings is a gap: nothing is drawn there. */
 export const GAP_SECONDS = 3.5;
+/** Series of one family that have a history; those beyond have only their last value. */
+export const MOST_SERIES = 1000;
 
 export class History {
   /** @param {{seconds?: number, kept: Iterable<string>}} options kept: names of the families with a history */
@@ -31,6 +33,7 @@ export class History {
    *          same: no time has passed, nothing was kept
    */
   push(snapshot) {
+    /** @type {'first' | 'next' | 'restarted'} */
     let result = this.last === null ? 'first' : 'next';
     if (this.last !== null) {
       const born = (of) => of.time - of.uptime;
@@ -56,11 +59,16 @@ export class History {
     const of = (all, key) => {
       if (!all.has(name)) all.set(name, new Map());
       const series = all.get(name);
-      if (!series.has(key)) series.set(key, []);
+      if (!series.has(key)) {
+        if (series.size >= MOST_SERIES) return null;
+        series.set(key, []);
+      }
       return series.get(key);
     };
     for (const [key, sample] of family.samples) {
-      of(this.values, key)[at] = sample.value;
+      const values = of(this.values, key);
+      if (values === null) continue;
+      values[at] = sample.value;
       if (sample.distribution === null || at === 0) continue;
       const earlier = before?.samples.get(key)?.distribution?.buckets ?? [];
       of(this.added, key)[at] = difference(earlier, sample.distribution.buckets) ?? undefined;

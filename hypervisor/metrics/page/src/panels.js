@@ -108,17 +108,15 @@ function requests() {
 }
 
 /** A heat map with percentiles. */
-function latencyPanel({id, title, note, empty, name, which, span = 'third', after}) {
-  return panel({id, title, empty, span, has: (history) => derive.samples(history, name).some((sample) => (which?.(sample) ?? true) && sample.value > 0)},
+function latencyPanel({id, title, note, empty, name, which}) {
+  return panel({id, title, empty, has: (history) => derive.samples(history, name).some((sample) => which(sample) && sample.value > 0)},
     (place) => {
       const chart = charted(place, new Chart({title, lines: LATENCY_LINES, format: units.duration, logarithmic: true}));
-      const more = after?.(place);
       setText(place.note, note);
       return {
         update(history, window) {
           const data = derive.latency(history, {name, which}, window);
           chart.update({times: data.times, lines: [data.p50, data.p99, data.p999], heat: data}, window);
-          more?.(history);
         },
         restyle: chart.restyle,
       };
@@ -208,7 +206,7 @@ function pool() {
         facts.append(h('div', {}, h('dt', {}, label), value));
         return value;
       };
-      const [limit, waiting, p50, p99] = ['limit', 'threads waiting', 'acquire p50', 'acquire p99'].map(fact);
+      const [limit, waiting, replaced, p50, p99] = ['limit', 'threads waiting', 'replaced', 'acquire p50', 'acquire p99'].map(fact);
       place.body.append(facts);
       setText(place.note, 'forks by state');
       return {
@@ -218,6 +216,7 @@ function pool() {
                         ceiling: one('warmfork_pool_limit_forks')?.value}, window);
           countCell(limit, 'warmfork_pool_limit_forks', one('warmfork_pool_limit_forks'));
           countCell(waiting, 'warmfork_pool_waiting', one('warmfork_pool_waiting'));
+          countCell(replaced, 'warmfork_pool_replaced_forks_total', one('warmfork_pool_replaced_forks_total'));
           const acquire = derive.percentiles(derive.recentDistribution(history, 'warmfork_pool_acquire_duration_seconds'));
           setQuantity(p50, units.duration(acquire.p50));
           setQuantity(p99, units.duration(acquire.p99));
@@ -392,7 +391,7 @@ function fleet() {
       setRaw(speedValue, 'warmfork_vm_instructions_total', machine.total === null ? undefined
         : {key: JSON.stringify({vm: machine.vm}), value: machine.total});
       setAttribute(line, 'visibility', running ? null : 'hidden');
-      trend(line.firstChild, machine.trend);
+      if (running) trend(line.firstChild, machine.trend());
       setText(fault, machine.lastFault === '' ? '' : `${machine.lastFault}${machine.faults > 1 ? ` (${units.exact(machine.faults)} faults)` : ''}`);
       const {memory, deadline, budget} = machine.limits;
       setText(about, [machine.engine, machine.kind, memory === null ? '' : units.joined(units.bytes(memory)),
@@ -415,7 +414,7 @@ function fleet() {
         if (wanted !== '' && !states.has(wanted)) wanted = '';
         setText(note, `${units.exact(machines.length)} ${machines.length === 1 ? 'machine' : 'machines'}`);
         search.hidden = machines.length < 9;
-        keyed(filters, [['', machines.length], ...states], ([state]) => state,
+        keyed(filters, /** @type {[string, number][]} */ ([['', machines.length], ...states]), ([state]) => state,
               ([state]) => h('button.chip', {type: 'button', 'data-state': state, onclick: () => {
                 wanted = state;
                 for (const chip of filters.children) chip.setAttribute('aria-pressed', String(chip.dataset.state === wanted));

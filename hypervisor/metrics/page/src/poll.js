@@ -8,14 +8,15 @@ export class Poller {
   #asking = false;
   #failures = 0;
   #stopped = true;
+  #io;
 
   /**
-   * @param {{ask: () => Promise<unknown>, answered: (answer: unknown) => void, failed: (error: Error, times: number) => void,
-   *          setTimer?: (f: () => void, ms: number) => unknown, clearTimer?: (timer: unknown) => void, now?: () => number}} io
+   * @param {{ask: () => Promise<unknown>, answered: (answer: any) => void, failed: (error: Error, times: number) => void,
+   *          setTimer?: (f: () => void, ms: number) => unknown, clearTimer?: (timer: any) => void, now?: () => number}} io
    */
   constructor({ask, answered, failed, setTimer = (f, ms) => setTimeout(f, ms), clearTimer = (t) => clearTimeout(t),
                now = () => performance.now()}) {
-    Object.assign(this, {ask, answered, failed, setTimer, clearTimer, now});
+    this.#io = {ask, answered, failed, setTimer, clearTimer, now};
   }
 
   start() {
@@ -26,7 +27,7 @@ export class Poller {
 
   stop() {
     this.#stopped = true;
-    if (this.#timer !== null) this.clearTimer(this.#timer);
+    if (this.#timer !== null) this.#io.clearTimer(this.#timer);
     this.#timer = null;
   }
 
@@ -37,17 +38,17 @@ export class Poller {
   async #turn() {
     this.#timer = null;
     this.#asking = true;
-    const begin = this.now();
+    const begin = this.#io.now();
     try {
-      const answer = await this.ask();
+      const answer = await this.#io.ask();
       this.#failures = 0;
-      if (!this.#stopped) this.answered(answer);
+      if (!this.#stopped) this.#io.answered(answer);
     } catch (error) {
-      if (!this.#stopped) this.failed(error instanceof Error ? error : new Error(String(error)), ++this.#failures);
+      if (!this.#stopped) this.#io.failed(error instanceof Error ? error : new Error(String(error)), ++this.#failures);
     }
     this.#asking = false;
     if (this.#stopped) return;
     const interval = Math.min(INTERVAL_MS * Math.max(1, this.#failures - 2), SLOWEST_MS);
-    this.#timer = this.setTimer(() => void this.#turn(), Math.max(0, interval - (this.now() - begin)));
+    this.#timer = this.#io.setTimer(() => void this.#turn(), Math.max(0, interval - (this.#io.now() - begin)));
   }
 }

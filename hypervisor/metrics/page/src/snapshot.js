@@ -54,7 +54,7 @@ function distribution(raw, name) {
 }
 
 /**
- * @param {unknown} raw what JSON.parse made of the answer
+ * @param {any} raw what JSON.parse made of the answer
  * @returns {Snapshot}
  */
 export function parseSnapshot(raw) {
