@@ -172,7 +172,9 @@ await check('its numbers are those of /metrics at the same instant', async () =>
   await page.close();
 });
 
-await check('a new reading each second; none while hidden or paused', async () => {
+// What follows waits more than it works: all at once.
+const waiting = [];
+waiting.push(check('a new reading each second; none while hidden or paused', async () => {
   const page = await browser.page();
   await page.open(server.url);
   await readings(page, 1);
@@ -200,9 +202,9 @@ await check('a new reading each second; none while hidden or paused', async () =
   assert.equal(server.asked.length, count + 1, 'at once when seen again');
   clean(page, server.url);
   await page.close();
-});
+}));
 
-await check('nothing to show is one line each; an end is seen; what is hostile stays text', async () => {
+waiting.push(check('nothing to show is one line each; an end is seen; what is hostile stays text', async () => {
   const quiet = await serve({page: html, policy, process: new Process({quiet: true, command: '<img src=x onerror=alert(1)>'})});
   const page = await browser.page({width: 1280, height: 700});
   await page.open(quiet.url);
@@ -231,7 +233,7 @@ await check('nothing to show is one line each; an end is seen; what is hostile s
   assert.equal(await page.evaluate(`document.getElementById('command').textContent`), 'another');
   await again.close();
   await page.close();
-});
+}));
 
 /** warmfork itself, until its address is known. */
 async function start(options, directory) {
@@ -260,7 +262,7 @@ function haveKvm() {
 if (!haveKvm()) {
   console.log('not against warmfork itself: no /dev/kvm that may be opened');
 } else {
-  await check('warmfork itself: a fleet while it runs, and its end; the same numbers as /metrics', async () => {
+  waiting.push(check('warmfork itself: a fleet while it runs, and its end; the same numbers as /metrics', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'warmfork-page-fleet-'));
     writeFileSync(join(directory, 'endless.asm'), '.ORIG x3000\nLOOP ADD R0,R0,#1\nBRnzp LOOP\n.END\n');
     writeFileSync(join(directory, 'fault.asm'), '.ORIG x3000\n.FILL xD000\n.END\n');
@@ -296,8 +298,10 @@ if (!haveKvm()) {
       await page.close();
       rmSync(directory, {recursive: true});
     }
-  });
+  }));
 }
+
+await Promise.all(waiting);
 
 /** The least contrast of text to what lies behind it (WCAG 2); runs in the page. */
 function contrast() {

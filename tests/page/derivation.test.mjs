@@ -107,6 +107,17 @@ test('a series that appears later began at nothing', () => {
   assert.equal(derive.recentRate(history, 'warmfork_exits_total'), 50);
 });
 
+test('a young history is shown as large as it can be', () => {
+  const [minute, five, quarter] = derive.WINDOWS;
+  const old = (age) => ({times: [1000, 1000 + age]});
+  assert.equal(derive.fitting({times: []}, five), minute);
+  assert.equal(derive.fitting(old(50), quarter), minute);
+  assert.equal(derive.fitting(old(61), quarter), five);
+  assert.equal(derive.fitting(old(301), quarter), quarter);
+  assert.equal(derive.fitting(old(301), five), five);
+  assert.equal(derive.fitting(old(301), minute), minute);
+});
+
 test('another process begins a new history; no time, no reading', () => {
   const history = new History({kept: derive.KEPT});
   const push = (raw) => history.push(parseSnapshot(raw));

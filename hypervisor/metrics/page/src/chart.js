@@ -1,7 +1,7 @@
 // uPlot, set up once for all charts: colours from the style sheet, a reading line instead of a legend, keys, a heat map.
 import uPlot from 'uplot';
-import {h, setText} from './dom.js';
-import {duration, joined} from './units.js';
+import {h, setAttribute, setText} from './dom.js';
+import {duration, joined, tidy} from './units.js';
 import {rowUpper} from './distribution.js';
 
 const sync = uPlot.sync('time');
@@ -87,6 +87,7 @@ export class Chart {
     const series = this.options.stacked ? stack(data.lines) : data.lines;
     this.#data = [data.times, ...series];
     this.raw = data.lines;
+    setAttribute(this.host, 'data-nothing', data.lines.every((line) => line.every((value) => value == null)) ? '' : null);
     if (this.#plot === null) this.#make();
     else this.#plot.setData(this.#data);
     this.#show();
@@ -138,7 +139,7 @@ export class Chart {
          values: (_, ticks) => ticks.map((time) => clock(time, this.#window.seconds <= 60))},
         {stroke: ink, font, size: 52, gap: 6, space: 28, grid: {stroke: grid, width: 1}, ticks: {show: false},
          ...(logarithmic ? {splits: (_, __, min, max) => logSplits(min, max), filter: (_, splits) => splits} : {}),
-         values: (_, ticks) => ticks.map((tick) => (tick === 0 ? '0' : tidy((logarithmic ? duration : format)(tick))))},
+         values: (_, ticks) => ticks.map((tick) => (tick === 0 ? '0' : joined(tidy((logarithmic ? duration : format)(tick)))))},
       ],
       series: [{}, ...lines.map(({color: property, dash, width = 1.5, fill}) => ({
         stroke: color(property),
@@ -215,9 +216,6 @@ export class Chart {
     setText(this.when, this.#cursor === null || times[at] === undefined ? '' : clock(times[at], true));
   }
 }
-
-/** Without zeros behind the point. */
-const tidy = ({number, unit}) => joined({number: number.includes('.') ? String(Number(number)) : number, unit});
 
 /** Whether a line would be invisible: no value has a neighbour. */
 function lonely(values) {

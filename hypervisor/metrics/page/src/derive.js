@@ -10,6 +10,12 @@ export const RECENT_SECONDS = 10;
 export const WINDOWS = Object.freeze([{seconds: 60, step: 1, name: '1 min'}, {seconds: 300, step: 2, name: '5 min'},
                                       {seconds: 900, step: 5, name: '15 min'}]);
 
+/** The least of them, up to the one that is wanted, that shows all there is: a young history is not squeezed into a corner. */
+export function fitting(history, wanted) {
+  const age = (history.times.at(-1) ?? 0) - (history.times[0] ?? 0);
+  return WINDOWS.find((window) => window === wanted || (window.seconds < wanted.seconds && window.seconds >= age)) ?? wanted;
+}
+
 const KEPT_COUNTERS = ['warmfork_vmcalls_total', 'warmfork_resets_total', 'warmfork_reset_pages_total', 'warmfork_forks_total',
   'warmfork_exits_total', 'warmfork_lc3_instructions_total', 'warmfork_jit_compiles_total', 'warmfork_vm_instructions_total',
   'warmfork_feed_packets_total', 'warmfork_feed_bytes_total', 'warmfork_feed_dropped_packets_total',

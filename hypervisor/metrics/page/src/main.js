@@ -43,11 +43,11 @@ const modeStat = (mode) => ({
 });
 const some = (value, unit) => (value === null ? null : unit(value));
 const STATS = [
-  {title: 'requests', show: (now) => some(now.requests, units.rate), more: (now) => `${units.joined(units.rate(now.failures))} failed`, bad: (now) => now.failures > 0},
+  {title: 'requests', show: (now) => some(now.requests, units.rate), more: (now) => `${now.failures > 0 ? units.joined(units.rate(now.failures)) : 'none'} failed`, bad: (now) => now.failures > 0},
   modeStat('vm'), modeStat('space'), modeStat('ring'),
   {title: 'resets', show: (now) => some(now.resets, units.rate), more: (now) => `${units.joined(units.count(now.pages))} pages/s`},
   {title: 'LC-3 instructions', show: (now) => some(now.instructions, units.rate)},
-  {title: 'packets', show: (now) => some(now.packets, units.rate), more: (now) => `${units.joined(units.rate(now.dropped))} dropped`, bad: (now) => now.dropped > 0},
+  {title: 'packets', show: (now) => some(now.packets, units.rate), more: (now) => `${now.dropped > 0 ? units.joined(units.rate(now.dropped)) : 'none'} dropped`, bad: (now) => now.dropped > 0},
   {title: 'processors', show: (now) => some(now.cpu, (cpu) => units.count(Math.round(cpu * 100) / 100)), more: () => 'in use'},
   {title: 'memory', show: (now) => some(now.memory, units.bytes), more: (now) => (now.descriptors === null ? '' : `${units.exact(now.descriptors)} descriptors`),
    metric: 'process_resident_memory_bytes'},
@@ -98,7 +98,8 @@ function showAll() {
   setAttribute(document.documentElement, 'data-time', String(last.time));
   setAttribute(document.documentElement, 'data-readings', String(history.times.length));
   showStats();
-  for (const panel of all) panel.update(history, window_);
+  const window = derive.fitting(history, window_);
+  for (const panel of all) panel.update(history, window);
 }
 
 // --- Asking -----------------------------------------------------------------------------------------------------------

@@ -382,7 +382,7 @@ function fleet() {
       setText(top.children[0], SIGNS[machine.state] ?? '?');
       setText(top.children[1], machine.vm);
       setText(top.children[2], machine.state || 'unknown');
-      setText(program, machine.program);
+      setText(program, machine.program.slice(machine.program.lastIndexOf('/') + 1));
       setAttribute(program, 'title', machine.program);
       const running = machine.state === 'running' && machine.rate !== null;
       const {number, unit} = units.count(running ? machine.rate : machine.total);
@@ -394,9 +394,9 @@ function fleet() {
       if (running) trend(line.firstChild, machine.trend());
       setText(fault, machine.lastFault === '' ? '' : `${machine.lastFault}${machine.faults > 1 ? ` (${units.exact(machine.faults)} faults)` : ''}`);
       const {memory, deadline, budget} = machine.limits;
-      setText(about, [machine.engine, machine.kind, memory === null ? '' : units.joined(units.bytes(memory)),
-                      deadline === null ? '' : units.joined(units.duration(deadline)),
-                      budget === null ? '' : `${units.joined(units.count(budget))} instr`].filter((part) => part !== '').join(' · '));
+      setText(about, [machine.engine, machine.kind, memory === null ? '' : units.joined(units.tidy(units.bytes(memory))),
+                      deadline === null ? '' : units.joined(units.tidy(units.duration(deadline))),
+                      budget === null ? '' : `${units.joined(units.tidy(units.count(budget)))} instr`].filter((part) => part !== '').join(' · '));
       setAttribute(about, 'title', 'engine, kind of fork, limits');
     }
     function show() {

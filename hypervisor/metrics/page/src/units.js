@@ -60,6 +60,9 @@ export function exact(value) {
   return Number.isInteger(value) ? value.toLocaleString('en-GB') : String(value);
 }
 
+/** Without zeros behind the point: for numbers that somebody has chosen. @param {Quantity} quantity @returns {Quantity} */
+export const tidy = ({number, unit}) => ({number: number.includes('.') ? String(Number(number)) : number, unit});
+
 /** @param {Quantity} quantity */
 export const joined = ({number, unit}) => (unit === '' ? number : `${number} ${unit}`);
 
