@@ -92,7 +92,7 @@ function requests() {
       setText(place.note, 'calls into guests per second, by mode');
       return {
         update(history, window) {
-          chart.update(ordered(derive.rateLines(history, {name, label: 'mode'}, window), modes), window);
+          chart.update(ordered(derive.rateLines(history, {name, label: 'mode', which: ({value}) => value > 0}, window), modes), window);
           const list = derive.samples(history, name).filter(({value}) => value > 0);
           keyed(results, list, ({key}) => key, () => h('li', {}, h('span.n'), h('span.u')), (item, sample) => {
             const result = sample.labels.get('result') ?? '';
@@ -206,7 +206,7 @@ function pool() {
         facts.append(h('div', {}, h('dt', {}, label), value));
         return value;
       };
-      const [limit, waiting, replaced, p50, p99] = ['limit', 'threads waiting', 'replaced', 'acquire p50', 'acquire p99'].map(fact);
+      const [limit, waiting, replaced, p50, p99] = ['limit', 'waiting', 'replaced', 'acquire p50', 'acquire p99'].map(fact);
       place.body.append(facts);
       setText(place.note, 'forks by state');
       return {
