@@ -43,6 +43,7 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"lc3", bench::run_lc3},
                                            {"fleet", bench::run_fleet},
                                            {"alternatives", bench::run_alternatives},
+                                           {"metrics", bench::run_metrics},
                                            {"ring", bench::run_ring},
                                            {"bus", bench::run_bus},
                                            {"feed", bench::run_feed}};
@@ -456,6 +457,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench alternatives             processes instead: forked for each request, or called as they are\n"
       "  warmfork bench feed                     a market-data feed into guests: rates without a loss, cost of a "
       "message\n"
+      "  warmfork bench metrics                  what being watched by --metrics costs\n"
       "  warmfork bench ring                     rings in shared memory between two CPUs\n"
       "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
       "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"

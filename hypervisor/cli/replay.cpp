@@ -191,6 +191,13 @@ Result<Replayed> replay_into(Sink& sink, const Feed& feed, const Plan& plan, con
   const UniqueFd done(::eventfd(0, EFD_CLOEXEC));
   if (!done) return fail_errno("eventfd");
   feed::ReplayControl control;
+  std::optional<metrics::Source> numbers;
+  if (metrics::on()) {
+    numbers.emplace([&control](metrics::Collector& collector) {
+      collector.count(metrics::Family::kFeedPackets, {}, control.published.load(std::memory_order_relaxed));
+      collector.count(metrics::Family::kFeedBytes, {}, control.bytes.load(std::memory_order_relaxed));
+    });
+  }
   Replayed result;
   Status pinned;
   std::thread thread([&] {

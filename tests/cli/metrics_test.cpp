@@ -172,6 +172,17 @@ TEST_F(MetricsCli, NumbersAreThoseOfTheReportOfAFleet) {
   EXPECT_EQ(series["warmfork_forks_total{kind=\"vm\"}"], 1);
 }
 
+TEST_F(MetricsCli, LinksCountTheMessagesOfTheReport) {
+  const Ended ended = run_cli({"fleet", kPrograms + "bus/pipeline.toml", "--json", "--metrics-file", path("m.txt")});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  auto series = series_of(read_text(path("m.txt")));
+  for (const auto& link : nlohmann::json::parse(ended.out)["links"]) {
+    const std::string name = link["from"].get<std::string>() + "->" + link["to"].get<std::string>();
+    EXPECT_GT(link["sent"].get<double>(), 0);
+    EXPECT_EQ(series["warmfork_link_messages_total{link=\"" + name + "\"}"], link["sent"].get<double>()) << name;
+  }
+}
+
 TEST_F(MetricsCli, NumbersAreThoseOfTheReportOfGrading) {
   file("a.asm", ".ORIG x3000\nHALT\n.END\n");
   std::string tests;
@@ -193,16 +204,16 @@ TEST_F(MetricsCli, NumbersAreThoseOfTheReportOfGrading) {
 }
 
 TEST_F(MetricsCli, AReplayCountsItsPacketsAndReaders) {
-  ASSERT_EQ(run_cli({"feed", "generate", path("day.pcap"), "--messages", "2000"}).code, 0);
+  ASSERT_EQ(run_cli({"feed", "generate", path("day.pcap"), "--packets", "2k"}).code, 0);
   const Ended ended = run_cli(
       {"replay", path("day.pcap"), "--rate", "100k", "--readers", "2", "--json", "--metrics-file", path("m.txt")});
   const auto report = nlohmann::json::parse(ended.out);
   auto series = series_of(read_text(path("m.txt")));
-  const auto packets = report["packets"].get<double>();
+  const auto packets = report["sent"]["packets"].get<double>();
   EXPECT_GT(packets, 0);
   EXPECT_EQ(series["warmfork_feed_packets_total"], packets);
   EXPECT_EQ(series["warmfork_feed_lateness_seconds_count"], packets);
-  EXPECT_GT(series["warmfork_feed_bytes_total"], packets);
+  EXPECT_EQ(series["warmfork_feed_bytes_total"], report["sent"]["payload_bytes"].get<double>());
   for (const auto& reader : report["readers"]) {
     const auto name = reader["name"].get<std::string>();
     EXPECT_EQ(series["warmfork_feed_read_packets_total{reader=\"" + name + "\"}"], reader["received"].get<double>());

@@ -13,7 +13,6 @@ namespace warmfork::test {
 namespace {
 
 using namespace metrics;
-using ::testing::ElementsAre;
 
 const Sample* find(const Scrape& scrape, Family family, const std::vector<std::string>& labels) {
   for (const FamilySamples& one : scrape.families) {
@@ -187,10 +186,6 @@ TEST(Metrics, TooManySamplesAreLeftOutAndCounted) {
     const Scrape now = scrape();
     EXPECT_GE(find(now, Family::kDroppedSamples, {})->whole, 10U);
   }
-}
-
-TEST(MetricsTable, TheTableOfTheReadmeIsThisOne) {
-  EXPECT_THAT(table_markdown(), ::testing::StartsWith("| metric | type | labels | meaning |\n"));
 }
 
 }  // namespace
