@@ -112,7 +112,7 @@ export class Page {
   }
 
   /** Until `expression` is true; while a page is being loaded it may fail. */
-  async until(expression, milliseconds = 8000) {
+  async until(expression, milliseconds = 15_000) {
     const end = Date.now() + milliseconds;
     for (;;) {
       const value = await this.evaluate(expression).catch((error) => (Date.now() > end ? Promise.reject(error) : false));
