@@ -5,6 +5,7 @@
 #include "bench/statistics.hpp"
 #include "bench/suites.hpp"
 #include "exposition/formats.hpp"
+#include "fork/call_channel.hpp"
 #include "fork/pool.hpp"
 #include "metrics/metrics.hpp"
 
@@ -91,6 +92,37 @@ Status measure_requests(const SuiteOptions& options, const Requests& requests, s
   };
   put("added_ns", std::move(added));
   put("added_percent", std::move(percent));
+  figures.push_back(std::move(without));
+  figures.push_back(std::move(with));
+  return {};
+}
+
+// Calls without exits, where two looks at the clock are a part of the time. Nobody resets in between, so what the guest
+// answers means nothing.
+Status measure_ring(const SuiteOptions& options, const ForkFixture& fixture, std::vector<Figure>& figures) {
+  if (options.cpu == options.other_cpu) return {};
+  options.say("metrics: calls without exits");
+  WARMFORK_TRY_ASSIGN(const auto source, fixture.source({.kind = ForkKind::kVm}));
+  WARMFORK_TRY_ASSIGN(const std::unique_ptr<Fork> fork, source->make());
+  WARMFORK_TRY_ASSIGN(const std::unique_ptr<CallChannel> channel,
+                      CallChannel::open_for_one_tenant(*fork, {.cpu = options.other_cpu, .timeout_ns = kTimeoutNs}));
+  constexpr std::uint64_t kTurn = 500;
+  Histogram off, on;
+  for (std::uint64_t turn = 0; turn < options.samples(200, 6); ++turn) {
+    for (const bool with : {turn % 2 == 0, turn % 2 != 0}) {
+      metrics::enable(with);
+      for (std::uint64_t i = 0; i < kTurn; ++i) {
+        const std::array<std::uint64_t, 2> arguments{i, 0};
+        const std::uint64_t begin = tsc_now();
+        WARMFORK_TRY(channel->call(fixture.function(), arguments));
+        if (i >= kTurn / 10) (with ? on : off).record(tsc_now_ordered() - begin);
+      }
+    }
+  }
+  WARMFORK_TRY(channel->close());
+  Figure without = from_ticks("metrics/ring_call/off", off);
+  Figure with = from_ticks("metrics/ring_call/on", on);
+  set_floor(with, without);
   figures.push_back(std::move(without));
   figures.push_back(std::move(with));
   return {};
@@ -218,6 +250,9 @@ SuiteResult run_metrics(const SuiteOptions& options) {
   }
   if (options.wants({"metrics/request/alone", "metrics/request/scraped"})) {
     WARMFORK_TRY(measure_while_scraped(options, requests, figures));
+  }
+  if (options.wants({"metrics/ring_call/off", "metrics/ring_call/on"})) {
+    WARMFORK_TRY(measure_ring(options, fixture, figures));
   }
   measure_records(options, figures);
   measure_scrapes(options, figures);

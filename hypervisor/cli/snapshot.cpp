@@ -9,6 +9,7 @@
 #include "lc3_report.hpp"
 #include "machine/machine.hpp"
 #include "metrics.hpp"
+#include "metrics/vm_watch.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -293,9 +294,22 @@ int run_call(const CallVerbOptions& options) {
   if (!fork) return report(fork.error());
   lap(times.fork_ns);
   {
+    std::optional<metrics::VmWatch> watch;
+    if (metrics::on()) {
+      watch.emplace(metrics::VmWatch::Info{.vm = options.file,
+                                           .program = (*snapshot)->program()->name,
+                                           .kind = name_of(fork_options.kind),
+                                           .engine = "native",
+                                           .memory_bytes = (*snapshot)->window().size()});
+      watch->state(metrics::VmState::kRunning);
+    }
     metrics_ready();
     const InterruptGuard guard(**fork);
     const auto result = (*fork)->call(*function, call->arguments, *limits);
+    if (watch) {
+      watch->state(result ? metrics::VmState::kDone : metrics::VmState::kStopped);
+      if ((*fork)->fault()) watch->fault((*fork)->fault()->summary);
+    }
     if (!result) return report(result.error(), **fork);
     lap(times.call_ns);
     print_result(*call, *result, times, options.json);
