@@ -180,11 +180,11 @@ export class Process {
 /**
  * Serves a page and a process's numbers.
  * @param {{page: string, policy?: string, process: Process, port?: number}} options
- * @returns {Promise<{url: string, asked: string[], frozen: boolean, broken: boolean, close: () => Promise<void>}>}
- *          asked: every path; frozen: time stands still; broken: answers 500
+ * @returns {Promise<{url: string, asked: string[], times: number[], frozen: boolean, broken: boolean, close: () => Promise<void>}>}
+ *          asked: every path; times: when it was asked for live.json, in ms; frozen: time stands still; broken: answers 500
  */
 export async function serve({page, policy = '', process, port = 0}) {
-  const state = {asked: [], frozen: false, broken: false, process};
+  const state = {asked: [], times: [], frozen: false, broken: false, process};
   const server = createServer((request, response) => {
     state.asked.push(request.url);
     const answer = (type, body) => {
@@ -195,6 +195,7 @@ export async function serve({page, policy = '', process, port = 0}) {
     else if (request.url === '/') answer('text/html; charset=utf-8', page);
     else if (request.url === '/metrics') answer('text/plain; version=0.0.4; charset=utf-8', state.process.metrics());
     else if (request.url === '/live.json') {
+      state.times.push(performance.now());
       const now = Date.now() / 1000;
       // Far behind it catches up by a second for each question: that makes a history in no time.
       if (!state.frozen && state.process.time < now) state.process.step(Math.min(1, now - state.process.time));
