@@ -78,6 +78,10 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// only one CPU.
 [[nodiscard]] SuiteResult run_feed(const SuiteOptions& options);
 
+/// What being watched costs: requests with metrics off, on, and while somebody scrapes; records; scrapes of 10,000
+/// series: metrics/….
+[[nodiscard]] SuiteResult run_metrics(const SuiteOptions& options);
+
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);
 

@@ -13,6 +13,7 @@
 #include "exit_codes.hpp"
 #include "lc3/fleet/config.hpp"
 #include "machine/backend_probe.hpp"
+#include "metrics.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -42,6 +43,7 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"lc3", bench::run_lc3},
                                            {"fleet", bench::run_fleet},
                                            {"alternatives", bench::run_alternatives},
+                                           {"metrics", bench::run_metrics},
                                            {"ring", bench::run_ring},
                                            {"bus", bench::run_bus},
                                            {"feed", bench::run_feed}};
@@ -49,6 +51,7 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
 
 struct Options {
+  MetricsOptions metrics;
   std::vector<std::string> suites;
   std::string json;
   double effort = 1;
@@ -188,6 +191,7 @@ Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, b
       .wanted = wanted,
   };
   const unsigned most = options.until_stable ? options.most_rounds : options.rounds;
+  metrics_ready();
   bench::RoundSet rounds;
   std::vector<bench::Figure> figures;
   for (unsigned round = 0; round < most && stop_signal == 0; ++round) {
@@ -453,6 +457,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench alternatives             processes instead: forked for each request, or called as they are\n"
       "  warmfork bench feed                     a market-data feed into guests: rates without a loss, cost of a "
       "message\n"
+      "  warmfork bench metrics                  what being watched by --metrics costs\n"
       "  warmfork bench ring                     rings in shared memory between two CPUs\n"
       "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
       "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"
@@ -538,9 +543,10 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       ->type_name("RESULT")
       ->group(kReports);
   verb->add_option("--readme", options->readme, "The file with these tables")->capture_default_str()->group(kReports);
+  add_metrics_options(*verb, options->metrics);
   verb->callback([options, names, &outcome] {
     if (options->suites.empty()) options->suites = names;
-    outcome.code = run(*options);
+    outcome.code = with_metrics(options->metrics, "bench", [&] { return run(*options); });
   });
 
   auto start_verb = std::make_shared<StartVerb>();

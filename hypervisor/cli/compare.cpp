@@ -6,6 +6,7 @@
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "machine/backend_probe.hpp"
+#include "metrics.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -20,6 +21,7 @@ namespace warmfork::cli {
 namespace {
 
 struct Options {
+  MetricsOptions metrics;
   bench::CompareOptions compare;
   std::uint64_t window_kib = 256;
   std::string json;
@@ -82,6 +84,7 @@ int run(Options options) {
         print_message("{}{}{}", terminal ? "\r\033[K" : "", text, terminal ? "" : "\n");
       }};
   options.compare.window_bytes = options.window_kib << 10;
+  metrics_ready();
   const auto figures = bench::run_compare(suite, options.compare);
   if (terminal) print_message("\r\033[K");
   if (!figures) return report(figures.error());
@@ -136,7 +139,10 @@ void add_compare(CLI::App& app, Outcome& outcome) {
       ->capture_default_str();
   verb->add_option("--json", options->json, "Write the result file here (- for standard output)");
   verb->add_option("--plot", options->plot, "Draw BASE.png and BASE.svg")->type_name("BASE");
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, std::string("compare"), [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

@@ -3,6 +3,8 @@
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "machine/machine.hpp"
+#include "metrics.hpp"
+#include "metrics/vm_watch.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -17,6 +19,7 @@ namespace {
 constexpr std::size_t kMaxProgramBytes = std::size_t{1} << 30;
 
 struct Options {
+  MetricsOptions metrics;
   std::string program;
   std::vector<std::string> arguments;
   std::vector<std::string> environment;
@@ -62,11 +65,29 @@ int run(const Options& options) {
   auto machine = Machine::create(*kvm, *elf, options.program, std::move(config));
   if (!machine) return report(machine.error());
 
+  std::optional<metrics::VmWatch> watch;
+  if (metrics::on()) {
+    watch.emplace(metrics::VmWatch::Info{
+        .vm = options.program,
+        .program = options.program,
+        .kind = "vm",
+        .engine = "native",
+        .memory_bytes = *memory,
+        .deadline_seconds =
+            call.timeout_ns == 0 ? std::nullopt : std::optional(static_cast<double>(call.timeout_ns) * 1e-9),
+        .instruction_budget = std::nullopt});
+    watch->state(metrics::VmState::kRunning);
+  }
+  metrics_ready();
   const InterruptGuard guard(**machine);
   const auto outcome = (*machine)->boot(call);
+  if (watch) {
+    watch->state(outcome ? metrics::VmState::kDone : metrics::VmState::kStopped);
+    if ((*machine)->fault()) watch->fault((*machine)->fault()->summary);
+  }
   if (options.stats) {
     const MachineCounters& counters = (*machine)->counters();
-    print_message("{} entries, {} system calls\n", counters.kvm_run, counters.syscalls);
+    print_message("{} entries, {} system calls\n", counters.kvm_run.value(), counters.syscalls.value());
   }
   if (!outcome) return report(outcome.error(), **machine);
   if (!outcome->exit_code) {
@@ -94,12 +115,13 @@ void add_exec(CLI::App& app, Outcome& outcome) {
   verb->add_option("--seed", options->seed, "Make random bytes repeatable");
   verb->add_flag("--trace", options->trace, "Print every system call to standard error");
   verb->add_flag("--stats", options->stats, "Print entries and system calls at the end");
+  add_metrics_options(*verb, options->metrics);
   verb->final_callback([verb, options, &outcome] {
     auto words = verb->remaining();
     if (words.empty()) throw CLI::RequiredError("exec: a program");
     options->program = words.front();
     options->arguments.assign(words.begin() + 1, words.end());
-    outcome.code = run(*options);
+    outcome.code = with_metrics(options->metrics, "exec " + options->program, [&] { return run(*options); });
   });
 }
 

@@ -4,6 +4,7 @@
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "lc3_report.hpp"
+#include "metrics.hpp"
 #include "terminal.hpp"
 #include "verbs.hpp"
 
@@ -25,6 +26,7 @@ constexpr std::size_t kMostRows = 40;  // of machines that are as expected
 constexpr std::size_t kNameWidth = 24;
 
 struct Options {
+  MetricsOptions metrics;
   std::string file;
   unsigned threads = 0;
   bool json = false;
@@ -127,6 +129,7 @@ Result<int> run_checked(const Options& options) {
   lc3::FleetOptions how;
   how.threads = options.threads;
   how.should_stop = [&](const lc3::FleetProgress& progress) {
+    metrics_ready();
     const auto now = std::chrono::steady_clock::now();
     if (const std::chrono::duration<double> passed = now - shown; terminal && passed.count() >= 1) {
       print_message("\r\033[Kfleet: {} of {} machines done, {} instructions, {}", progress.done, progress.machines,
@@ -209,7 +212,10 @@ void add_fleet(CLI::App& app, Outcome& outcome) {
                    "Worker threads (default: one per CPU; machines with a cpu have theirs)")
       ->check(CLI::Range(1, 256));
   verb->add_flag("--json", options->json, "The result as JSON");
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, "fleet " + options->file, [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

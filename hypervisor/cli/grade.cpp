@@ -6,6 +6,7 @@
 #include "exit_codes.hpp"
 #include "lc3/fleet/junit.hpp"
 #include "lc3_report.hpp"
+#include "metrics.hpp"
 #include "terminal.hpp"
 #include "verbs.hpp"
 
@@ -33,6 +34,7 @@ constexpr std::size_t kNameWidth = 28;
 constexpr std::size_t kTestWidth = 12;
 
 struct Options {
+  MetricsOptions metrics;
   std::vector<std::string> submissions;
   std::string tests;
   std::string budget, timeout, output_limit, compare, end, privilege, fork = "space";
@@ -229,6 +231,7 @@ Result<int> run_checked(const Options& options) {
   how.fork = options.fork == "vm" ? ForkKind::kVm : ForkKind::kSpace;
   how.threads = options.threads;
   how.should_stop = [&](const lc3::GradeProgress& progress) {
+    metrics_ready();
     const auto now = std::chrono::steady_clock::now();
     if (terminal && now - shown >= std::chrono::seconds(1)) {
       shown = now;
@@ -328,7 +331,10 @@ void add_grade(CLI::App& app, Outcome& outcome) {
   verb->add_option("--details", options->details, "Tests not passed that are explained, per submission")
       ->capture_default_str();
   verb->add_flag("--json", options->json, "The result as JSON");
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, std::string("grade"), [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

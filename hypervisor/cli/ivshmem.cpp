@@ -8,6 +8,7 @@
 #include "ivshmem/host/study.hpp"
 #include "machine/machine.hpp"
 #include "memory/shared_memory.hpp"
+#include "metrics.hpp"
 #include "terminal.hpp"
 #include "verbs.hpp"
 
@@ -29,6 +30,7 @@ namespace {
 using namespace ivshmem;
 
 struct Options {
+  MetricsOptions metrics;
   std::string out;
   std::string attach;
   std::string peer;
@@ -204,6 +206,7 @@ Result<int> run_as_peer(const Options& options) {
   WARMFORK_TRY_ASSIGN(const std::shared_ptr<SharedMemory> memory, open_file(options.peer, bytes, kPageBytes));
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
   const std::uint64_t sessions = options.sessions == 0 ? ~std::uint64_t{0} : options.sessions;
+  metrics_ready();
   const auto completed = run_peer(memory->bytes(), sessions, timeout_ns, [&] { return signals->signal() != 0; });
   if (!completed) {
     if (completed.error().kind == ErrorKind::kCancelled) return kSignalBase + signals->signal();
@@ -235,6 +238,7 @@ Result<int> run_checked(const Options& options) {
       print_message("\r\033[K{} of {} messages ({})", done, of, what);
     };
   }
+  metrics_ready();
   WARMFORK_TRY_ASSIGN(const StudyResult result, run_study(study, stage.partners));
   if (terminal) print_message("\r\033[K");
 
@@ -330,7 +334,10 @@ void add_ivshmem(CLI::App& app, Outcome& outcome) {
       ->needs(peer)
       ->type_name("N");
   verb->add_flag("--json", options->json, "The result as one JSON object");
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, std::string("ivshmem"), [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

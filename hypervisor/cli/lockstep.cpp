@@ -7,6 +7,7 @@
 #include "lc3/asm/load_program.hpp"
 #include "lc3/lockstep/generators.hpp"
 #include "lc3/lockstep/minimise.hpp"
+#include "metrics.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -25,6 +26,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
+  MetricsOptions metrics;
   std::vector<std::string> files;
   std::vector<std::string> engines{"careful", "fast", "xbyak"};
   std::uint64_t programs = 1000;
@@ -177,6 +179,7 @@ Result<Tally> run_all(const Options& options) {
 }
 
 int run(const Options& options) {
+  metrics_ready();
   const auto tally = run_all(options);
   if (!tally) return report(tally.error());
   options.json ? print_json(options, *tally) : print_text(options, *tally);
@@ -223,7 +226,10 @@ void add_lockstep(CLI::App& app, Outcome& outcome) {
       ->capture_default_str();
   verb->add_flag("--minimise", options->minimise, "Make the program that parts them as small as it can be");
   verb->add_flag("--json", options->json, "The result as JSON");
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, std::string("lockstep"), [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
   add_compare(app, outcome);
   add_lockstep(app, outcome);
   add_verify_reset(app, outcome);
+  add_metrics(app, outcome);
   keep_standard_descriptors();
   try {
     app.parse(argc, argv);

@@ -10,6 +10,7 @@
 #include "lc3/asm/load_program.hpp"
 #include "lc3/feed/feed_readers.hpp"
 #include "lc3/feed/words.hpp"
+#include "metrics.hpp"
 #include "terminal.hpp"
 #include "verbs.hpp"
 
@@ -33,6 +34,7 @@ namespace warmfork::cli {
 namespace {
 
 struct Options {
+  MetricsOptions metrics;
   std::string file;
   std::optional<double> speed;
   std::string line_rate;
@@ -185,9 +187,17 @@ void show_progress(std::uint64_t packets, std::uint64_t before, double seconds) 
 /// Replays on a thread of its own, and waits: for its end, for signals, and once a second to say how far it is.
 template <feed::FeedSink Sink>
 Result<Replayed> replay_into(Sink& sink, const Feed& feed, const Plan& plan, const SignalWatch& signals) {
+  metrics_ready();
   const UniqueFd done(::eventfd(0, EFD_CLOEXEC));
   if (!done) return fail_errno("eventfd");
   feed::ReplayControl control;
+  std::optional<metrics::Source> numbers;
+  if (metrics::on()) {
+    numbers.emplace([&control](metrics::Collector& collector) {
+      collector.count(metrics::Family::kFeedPackets, {}, control.published.load(std::memory_order_relaxed));
+      collector.count(metrics::Family::kFeedBytes, {}, control.bytes.load(std::memory_order_relaxed));
+    });
+  }
   Replayed result;
   Status pinned;
   std::thread thread([&] {
@@ -420,7 +430,10 @@ void add_replay(CLI::App& app, Outcome& outcome) {
   verb->add_option("--memory", options->memory, "For packets, and again for records; a file that needs more is refused")
       ->capture_default_str();
   verb->add_flag("--json", options->json, "The certificate as one JSON object");
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, "replay " + options->file, [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

@@ -5,12 +5,16 @@
 #include "lc3_console.hpp"
 #include "lc3_report.hpp"
 #include "lc3_run.hpp"
+#include "metrics.hpp"
+#include "metrics/vm_watch.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -21,6 +25,7 @@ namespace warmfork::cli {
 namespace {
 
 struct Options : Lc3RunOptions {
+  MetricsOptions metrics;
   bool stats = false;
   bool json = false;
   bool perf_map = false;
@@ -70,6 +75,19 @@ void print_statistics(const Ending& outcome, const Lc3Statistics& statistics, co
       statistics_text(statistics, places));
 }
 
+metrics::VmWatch::Info describe_vm(const Options& options, const Lc3RunPlan& plan, lc3::Lc3Vm& vm) {
+  metrics::VmWatch::Info info{.vm = options.files.front(),
+                              .program = fmt::format("{}", fmt::join(options.files, " ")),
+                              .kind = "vm",
+                              .engine = lc3::kEngineNames[static_cast<std::size_t>(plan.machine.engine)],
+                              .memory_bytes = vm.guest().memory().window().size()};
+  if (plan.deadline_ns != kNoDeadline) {
+    info.deadline_seconds = static_cast<double>(plan.deadline_ns - std::min(plan.deadline_ns, now_ns())) * 1e-9;
+  }
+  if (!options.budget.empty()) info.instruction_budget = plan.budget;
+  return info;
+}
+
 Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(Lc3RunPlan plan, make_plan(options));
   if (options.perf_map) plan.machine.perf_map = lc3::jit::perf_map_path();
@@ -91,9 +109,26 @@ Result<int> run_checked(const Options& options) {
   if (options.stats) WARMFORK_TRY(vm->instrument(lc3::InstrumentMode::kCollect));
   const std::uint64_t load_ns = now_ns() - before_load;
 
-  WARMFORK_TRY_ASSIGN(const ConsoleRun run, run_on_console(*vm, *input, sink, *signals, plan));
+  std::optional<metrics::VmWatch> watch;
+  SliceRunner runner;
+  if (metrics::on()) {
+    watch.emplace(describe_vm(options, plan, *vm));
+    runner = [&](std::uint64_t budget) {
+      watch->state(metrics::VmState::kRunning);
+      auto ran = vm->run(budget);
+      watch->state(metrics::VmState::kWaiting);
+      if (ran) watch->add_instructions(ran->executed);
+      return ran;
+    };
+  }
+  metrics_ready();
+  WARMFORK_TRY_ASSIGN(const ConsoleRun run, run_on_console(*vm, *input, sink, *signals, plan, runner));
   const Lc3Places places(program, os_of(plan));
   WARMFORK_TRY_ASSIGN(const Ending outcome, conclude(*vm, run, plan, places, *signals, sink, options.json));
+  if (watch) {
+    watch->state(outcome.code == kSuccess ? metrics::VmState::kDone : metrics::VmState::kStopped);
+    if (outcome.code == kGuestError) watch->fault(outcome.message);
+  }
   std::optional<Lc3Statistics> statistics;
   if (options.stats) {
     WARMFORK_TRY_ASSIGN(statistics, collect_statistics(*vm));
@@ -151,7 +186,10 @@ void add_run(CLI::App& app, Outcome& outcome) {
                  "Name compiled code in /tmp/perf-PID.map, a line \"START SIZE lc3_xADDRESS\" for each block, numbers\n"
                  "hexadecimal. Addresses are the guest's: the map is for looking up samples of the guest's RIP");
   verb->fallthrough();
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, "run " + options->files.front(), [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

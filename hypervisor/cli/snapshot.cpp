@@ -8,6 +8,8 @@
 #include "lc3_console.hpp"
 #include "lc3_report.hpp"
 #include "machine/machine.hpp"
+#include "metrics.hpp"
+#include "metrics/vm_watch.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -229,6 +231,7 @@ int run_info(const std::string& file, bool json) {
 // --- call ------------------------------------------------------------------------------------------------------------
 
 struct CallVerbOptions {
+  MetricsOptions metrics;
   std::string file;
   std::string name;
   std::vector<std::string> arguments;
@@ -291,8 +294,22 @@ int run_call(const CallVerbOptions& options) {
   if (!fork) return report(fork.error());
   lap(times.fork_ns);
   {
+    std::optional<metrics::VmWatch> watch;
+    if (metrics::on()) {
+      watch.emplace(metrics::VmWatch::Info{.vm = options.file,
+                                           .program = (*snapshot)->program()->name,
+                                           .kind = name_of(fork_options.kind),
+                                           .engine = "native",
+                                           .memory_bytes = (*snapshot)->window().size()});
+      watch->state(metrics::VmState::kRunning);
+    }
+    metrics_ready();
     const InterruptGuard guard(**fork);
     const auto result = (*fork)->call(*function, call->arguments, *limits);
+    if (watch) {
+      watch->state(result ? metrics::VmState::kDone : metrics::VmState::kStopped);
+      if ((*fork)->fault()) watch->fault((*fork)->fault()->summary);
+    }
     if (!result) return report(result.error(), **fork);
     lap(times.call_ns);
     print_result(*call, *result, times, options.json);
@@ -372,7 +389,10 @@ void add_call(CLI::App& snapshot, Outcome& outcome) {
   verb->add_option("--timeout", options->timeout, "Give up if the call takes longer (250ms, 2s, 1m)");
   verb->add_option("--seed", options->seed, "Make random bytes repeatable");
   verb->add_flag("--json", options->json, "Result and times for machines; what the guest prints is discarded");
-  verb->callback([options, &outcome] { outcome.code = run_call(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, "snapshot call " + options->file, [&] { return run_call(*options); });
+  });
 }
 
 }  // namespace

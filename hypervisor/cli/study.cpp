@@ -7,6 +7,7 @@
 #include "lc3_console.hpp"
 #include "lc3_report.hpp"
 #include "lc3_run.hpp"
+#include "metrics.hpp"
 #include "verbs.hpp"
 
 #include <fcntl.h>
@@ -31,6 +32,7 @@ constexpr std::uint64_t kQuietNs = 1'000'000'000;   // what takes less needs no 
 constexpr std::uint64_t kProgressNs = 200'000'000;  // between two lines of progress
 
 struct Options : Lc3RunOptions {
+  MetricsOptions metrics;
   lc3::PredictorSizes sizes;
   lc3::StudyOptions study;
   std::size_t worst = 10;
@@ -200,6 +202,7 @@ Result<int> run_checked(const Options& options) {
     progress.update(study.instructions());
     return result;
   };
+  metrics_ready();
   WARMFORK_TRY_ASSIGN(const ConsoleRun run, run_on_console(*vm, *input, sink, *signals, plan, slice));
   progress.clear();
   const Lc3Places places(program, os_of(plan));
@@ -293,7 +296,10 @@ void add_branches(CLI::App& study, Outcome& outcome) {
       ->capture_default_str();
   verb->add_flag("--json", options->json, "One JSON object on standard output");
   verb->fallthrough();
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, "study " + options->files.front(), [&] { return run(*options); });
+  });
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ void add_fleet(CLI::App& app, Outcome& outcome);
 void add_grade(CLI::App& app, Outcome& outcome);
 void add_ivshmem(CLI::App& app, Outcome& outcome);
 void add_lockstep(CLI::App& app, Outcome& outcome);
+void add_metrics(CLI::App& app, Outcome& outcome);
 void add_replay(CLI::App& app, Outcome& outcome);
 void add_run(CLI::App& app, Outcome& outcome);
 void add_verify_reset(CLI::App& app, Outcome& outcome);

@@ -1,6 +1,7 @@
 // warmfork verify-reset: the proof of reset, on this machine, for as long as one likes.
 #include "console.hpp"
 #include "exit_codes.hpp"
+#include "metrics.hpp"
 #include "proof/reset_proof.hpp"
 #include "verbs.hpp"
 
@@ -26,6 +27,7 @@ const std::map<std::string, std::vector<Population>> kPopulations{
     {"copy", {Population::kCopy}}, {"cow", {Population::kCow}}, {"all", {Population::kCopy, Population::kCow}}};
 
 struct Options {
+  MetricsOptions metrics;
   std::string resets = "10k";
   std::uint64_t seed = 1;
   std::string kind = "all";
@@ -171,6 +173,7 @@ int run(const Options& options) {
     shown = percent;
     return !stop_asked.load();
   };
+  metrics_ready();
   const StopOnSignal guard;
   const auto result = prove_reset(*kvm, proof);
   if (terminal) print_message("\r\033[K");
@@ -220,7 +223,10 @@ void add_verify_reset(CLI::App& app, Outcome& outcome) {
   verb->add_option("--shared", options->shared, "Size of two regions shared with other forks, one of them read-only")
       ->capture_default_str();
   verb->add_flag("--json", options->json, "For machines");
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, std::string("verify-reset"), [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

@@ -52,9 +52,18 @@ Result<std::unique_ptr<LocalReaders>> LocalReaders::start(std::size_t longest, c
     for (std::size_t word = 0; word < payload_words; ++word) new (at + sizeof(Slot) + word * kWord) Word(0);
   }
   readers->reports_.resize(options.readers);
+  readers->seen_.resize(options.readers);
+  for (unsigned i = 0; i < options.readers; ++i) readers->reports_[i].name = fmt::format("local{}", i);
+  if (metrics::on()) {
+    readers->numbers_.emplace([self = readers.get()](metrics::Collector& collector) {
+      for (std::size_t i = 0; i < self->seen_.size(); ++i) {
+        collector.count(metrics::Family::kFeedRead, {self->reports_[i].name}, self->seen_[i].received);
+        collector.count(metrics::Family::kFeedDropped, {self->reports_[i].name}, self->seen_[i].dropped);
+      }
+    });
+  }
   for (unsigned i = 0; i < options.readers; ++i) {
-    readers->reports_[i].name = fmt::format("local{}", i);
-    readers->threads_.emplace_back([self = readers.get(), i] { self->read(self->reports_[i]); });
+    readers->threads_.emplace_back([self = readers.get(), i] { self->read(self->reports_[i], self->seen_[i]); });
     WARMFORK_TRY(pin(readers->threads_.back(), options.cpu));
   }
   return readers;
@@ -86,7 +95,7 @@ void LocalReaders::publish(std::span<const std::byte> payload, std::uint64_t tim
   at->version.store(2 * packet + 2, std::memory_order_release);
 }
 
-void LocalReaders::read(ReaderReport& report) const {
+void LocalReaders::read(ReaderReport& report, Seen& seen) const {
   std::vector<std::uint64_t> copy((longest_ + kWord - 1) / kWord);
   constexpr unsigned kPolls = 4096;  // in vain, before the processor is offered to others
   unsigned polls = 0;
@@ -100,7 +109,7 @@ void LocalReaders::read(ReaderReport& report) const {
       for (std::size_t i = 0; i * kWord < size; ++i) copy[i] = from[i].load(std::memory_order_relaxed);
       std::atomic_thread_fence(std::memory_order_acquire);
       if (at->version.load(std::memory_order_relaxed) == version) {
-        ++report.received;
+        seen.received.set(++report.received);
         report.bytes += size;
         report.checksum += XXH3_64bits(copy.data(), size);
         ++next;
@@ -110,6 +119,7 @@ void LocalReaders::read(ReaderReport& report) const {
       // Overtaken. The slot holds, or is about to hold, a packet that many rounds ahead.
       const std::uint64_t there = (version - 1) / 2 - slots_ / 2;
       report.dropped += there - next;
+      seen.dropped.set(report.dropped);
       next = there;
     } else if (next == end_.load(std::memory_order_acquire)) {
       return;

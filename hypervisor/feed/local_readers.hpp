@@ -13,6 +13,7 @@
 #include "base/mapping.hpp"
 #include "base/result.hpp"
 #include "feed/tape.hpp"
+#include "metrics/metrics.hpp"
 
 #include <array>
 #include <atomic>
@@ -80,14 +81,20 @@ class LocalReaders {
   LocalReaders() = default;
   [[nodiscard]] Slot* slot(std::uint64_t packet) const;
   [[nodiscard]] static std::atomic<std::uint64_t>* words(Slot* slot);
-  void read(ReaderReport& report) const;
+  /// What others may see of a reader while it reads.
+  struct alignas(64) Seen {
+    metrics::Cell received, dropped;
+  };
+  void read(ReaderReport& report, Seen& seen) const;
 
   Mapping memory_;
   std::size_t slots_ = 0, stride_ = 0, longest_ = 0;
   std::vector<ReaderReport> reports_;
+  std::vector<Seen> seen_;
   std::vector<std::thread> threads_;
   alignas(64) std::uint64_t next_ = 0;  // the writer's
   alignas(64) std::atomic<std::uint64_t> end_{~std::uint64_t{0}};
+  std::optional<metrics::Source> numbers_;  // last: it reads seen_
 };
 
 /// What a reader that has lost nothing sums up over the first `packets` packets of a tape that is repeated.

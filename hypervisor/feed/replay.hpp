@@ -11,6 +11,7 @@
 #include "base/tsc_clock.hpp"
 #include "feed/schedule.hpp"
 #include "feed/tape.hpp"
+#include "metrics/metrics.hpp"
 
 #include <atomic>
 #include <concepts>
@@ -52,6 +53,7 @@ struct ReplayLimits {
 struct ReplayControl {
   alignas(64) std::atomic<bool> stop{false};
   alignas(64) std::atomic<std::uint64_t> published{0};
+  std::atomic<std::uint64_t> bytes{0};  // of their payloads
 };
 
 struct ReplayCounters {
@@ -62,12 +64,17 @@ struct ReplayCounters {
   Histogram lateness;                // ticks, of all packets; nothing if unpaced
 };
 
+/// Where the lateness of packets goes, if anybody wants metrics.
+[[nodiscard]] const metrics::Histogram& lateness_metric();
+
 /// Replays a tape that is not empty, into counters that are new (so that making them is no part of the replay).
 /// Threads: the caller's, for the whole time; `control` may be used by others.
 template <FeedSink Sink, TickClock Clock>
 void replay(const Tape& tape, const Schedule& schedule, Sink& sink, Clock& clock, const ReplayLimits& limits,
             ReplayControl& control, ReplayCounters& counters) {
   const std::span<const std::uint64_t> due = schedule.due();
+  const metrics::Histogram lateness_of_all = lateness_metric();
+  std::uint64_t bytes = 0;
   // Beyond this a processor may rest between two looks at the clock; below, PAUSE would itself make packets late.
   constexpr std::uint64_t kRest = 2'000;
   std::uint64_t now = clock.now();
@@ -102,9 +109,11 @@ void replay(const Tape& tape, const Schedule& schedule, Sink& sink, Clock& clock
       if (schedule.paced()) {
         const std::uint64_t lateness = now - when;
         counters.lateness.record(lateness);
+        lateness_of_all.record_ticks(lateness);
         counters.late += lateness > limits.max_late ? 1 : 0;
       }
       control.published.store(++counters.packets, std::memory_order_relaxed);
+      control.bytes.store(bytes += packet.bytes, std::memory_order_relaxed);
     }
     base += schedule.period();
   }

@@ -1,7 +1,9 @@
 #include "fork/call_channel.hpp"
 
 #include "base/tsc_clock.hpp"
+#include "machine/call_metrics.hpp"
 #include "memory/guest_memory.hpp"
+#include "metrics/metrics.hpp"
 
 #include <pthread.h>
 #include <sched.h>
@@ -11,6 +13,7 @@
 #include <cstring>
 #include <ctime>
 #include <system_error>
+#include <utility>
 
 namespace warmfork {
 namespace {
@@ -191,8 +194,10 @@ Status CallChannel::check_request(Gva function, std::span<const std::uint64_t> a
 }
 
 void CallChannel::post_now(std::uint64_t function, std::span<const std::uint64_t> arguments, std::uint64_t timeout_ns) {
+  const std::uint64_t begin = metrics::on() ? tsc_now() : 0;
   ring_.post(function, arguments);
   const std::uint64_t sequence = ring_.posted();
+  begun_[sequence % CallRingClient::kSlots] = begin;
   posted_.store(sequence, std::memory_order_seq_cst);
   if (parked_.load(std::memory_order_seq_cst)) [[unlikely]]
     wake();
@@ -205,11 +210,22 @@ Result<std::uint64_t> CallChannel::call(Gva function, std::span<const std::uint6
   if (ring_.in_flight() != 0) [[unlikely]]
     return fail(ErrorKind::kUsage, "a call while {} requests are in flight", ring_.in_flight());
   post_now(function.value, arguments, options.timeout_ns);
+  const std::uint64_t sequence = ring_.posted();
   for (unsigned i = 0; i < kHotPolls; ++i) {
-    if (const auto answer = ring_.take()) [[likely]]
+    if (const auto answer = ring_.take()) [[likely]] {
+      if (metrics::on()) note(sequence, *answer);
       return *answer;
+    }
   }
-  return take_patiently();
+  auto answer = take_patiently();
+  if (metrics::on()) note(sequence, answer);
+  return answer;
+}
+
+// A request that failed stays in flight; it is counted once.
+void CallChannel::note(std::uint64_t sequence, const Result<std::uint64_t>& answer) {
+  const std::uint64_t begin = std::exchange(begun_[sequence % CallRingClient::kSlots], 0);
+  if (begin != 0) record_call(CallMode::kRing, tsc_now() - begin, answer, {});
 }
 
 Status CallChannel::post(Gva function, std::span<const std::uint64_t> arguments, CallOptions options) {
@@ -225,16 +241,24 @@ Result<std::optional<std::uint64_t>> CallChannel::poll() {
   if (ring_.in_flight() == 0) return fail(ErrorKind::kUsage, "no request is in flight");
   // Whether it has ended is asked first: what the guest answered before that counts.
   const bool was_over = closed_ || ended();
-  if (const auto answer = ring_.take()) return answer;
-  if (was_over) return failure();
-  if (tsc_now() >= deadlines_[ring_.oldest() % CallRingClient::kSlots]) return expire();
-  return std::nullopt;
+  const std::uint64_t sequence = ring_.oldest();
+  if (const auto answer = ring_.take()) {
+    if (metrics::on()) note(sequence, *answer);
+    return answer;
+  }
+  if (!was_over && tsc_now() < deadlines_[sequence % CallRingClient::kSlots]) return std::nullopt;
+  Failure failed = was_over ? failure() : expire();
+  if (metrics::on()) note(sequence, failed);
+  return failed;
 }
 
 Result<std::uint64_t> CallChannel::wait() {
   const Inside inside(busy_);
   if (ring_.in_flight() == 0) return fail(ErrorKind::kUsage, "no request is in flight");
-  return take_patiently();
+  const std::uint64_t sequence = ring_.oldest();
+  auto answer = take_patiently();
+  if (metrics::on()) note(sequence, answer);
+  return answer;
 }
 
 Result<std::uint64_t> CallChannel::take_patiently() {

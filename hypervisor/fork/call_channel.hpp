@@ -101,6 +101,7 @@ class CallChannel {
   void post_now(std::uint64_t function, std::span<const std::uint64_t> arguments, std::uint64_t timeout_ns);
   [[nodiscard]] Result<std::uint64_t> take_patiently();
   [[nodiscard]] Failure expire();
+  void note(std::uint64_t sequence, const Result<std::uint64_t>& answer);
   [[nodiscard]] Failure failure() const;
   [[nodiscard]] bool ended() const { return ended_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint64_t deadline_after(std::uint64_t timeout_ns) const;
@@ -111,7 +112,8 @@ class CallChannel {
   std::uint64_t spin_ticks_ = 0;
   std::uint64_t timeout_ns_ = 0;
   double ticks_per_ns_ = 0;
-  std::atomic<bool> busy_{false};  // a caller is inside; for the destructor
+  std::array<std::uint64_t, CallRingClient::kSlots> begun_{};  // TSC; of requests in flight while metrics are on; or 0
+  std::atomic<bool> busy_{false};                              // a caller is inside; for the destructor
   bool closed_ = false;
   PageSet put_;  // pages of the window that put_buffer() has written
 

@@ -6,6 +6,7 @@
 #include "fork/page_copy.hpp"
 #include "fork/space_forks.hpp"
 #include "fork/vm_forks.hpp"
+#include "metrics/metrics.hpp"
 #include "warmfork/abi/fork_info.hpp"
 
 #include <array>
@@ -20,6 +21,21 @@ NullIo no_io;
 std::uint64_t next_generation() {
   static std::atomic<std::uint64_t> last{0};
   return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+// What resets leave in the metrics, by ResetMode; kAuto is none that a fork has.
+struct ResetMetrics {
+  explicit ResetMetrics(ResetMode mode)
+      : resets(metrics::counter(metrics::Family::kResets, {name_of(mode)})),
+        pages(metrics::counter(metrics::Family::kResetPages, {name_of(mode)})),
+        duration(metrics::histogram(metrics::Family::kResetDuration, {name_of(mode)})) {}
+  metrics::Counter resets, pages;
+  metrics::Histogram duration;
+};
+const std::array kResetMetrics{ResetMetrics(ResetMode::kFullCopy), ResetMetrics(ResetMode::kDirtyLog),
+                               ResetMetrics(ResetMode::kDirtyRing), ResetMetrics(ResetMode::kCowRemap)};
+const ResetMetrics& metrics_of(ResetMode mode) {
+  return kResetMetrics[static_cast<std::size_t>(mode) - static_cast<std::size_t>(ResetMode::kFullCopy)];
 }
 
 }  // namespace
@@ -87,6 +103,7 @@ Status Fork::settle(Home home, Population population, ResetMode mode) {
   WARMFORK_TRY(space_->attach_window(*home.vm, tracking_needs(mode, *snapshot_).window_flags));
   process_.emplace(*space_, options_.io != nullptr ? *options_.io : no_io, linux_abi::ProcessConfig{});
   if (options_.heap_limit_bytes != 0) process_->limit_heap(options_.heap_limit_bytes);
+  mode_ = mode;
   strategy_ = make_reset_strategy(mode, options_.reset == ResetMode::kAuto, {*snapshot_, *space_, *home.vm});
   const std::uint64_t prepared = tsc_now_ordered();
   fill_window();
@@ -140,6 +157,19 @@ Status Fork::bind(GuestCpu& cpu) {
 }
 
 Status Fork::reset() {
+  const metrics::Timer timer;
+  const std::uint64_t copied = stats_.pages_copied;
+  Status done = put_back();
+  if (timer.runs() && done) {
+    const ResetMetrics& metrics = metrics_of(mode_);
+    metrics.resets.add();
+    metrics.pages.add(stats_.pages_copied - copied);
+    metrics.duration.record_ticks(timer.ticks());
+  }
+  return done;
+}
+
+Status Fork::put_back() {
   if (state_ == State::kServing) [[unlikely]]
     return Failure(describe_unready("reset"));
   if (cpu_ != nullptr && cpu_->runs(*space_)) {
@@ -163,6 +193,30 @@ Result<std::uint64_t> Fork::private_bytes() const {
   std::uint64_t pages = space_->tables_used();
   WARMFORK_TRY(for_each_private_page(space_->window(), [&](std::size_t) { ++pages; }));
   return pages * kPage;
+}
+
+namespace {
+
+struct ForkMetrics {
+  explicit ForkMetrics(ForkKind kind)
+      : forks(metrics::counter(metrics::Family::kForks, {name_of(kind)})),
+        duration(metrics::histogram(metrics::Family::kForkDuration, {name_of(kind)})) {}
+  metrics::Counter forks;
+  metrics::Histogram duration;
+};
+const ForkMetrics kVmForks(ForkKind::kVm), kSpaceForks(ForkKind::kSpace);
+
+}  // namespace
+
+Result<std::unique_ptr<Fork>> ForkSource::make_with(const SharedBindings& shared) {
+  const metrics::Timer timer;
+  auto made = make_one(shared);
+  if (timer.runs() && made) {
+    const ForkMetrics& metrics = kind() == ForkKind::kVm ? kVmForks : kSpaceForks;
+    metrics.forks.add();
+    metrics.duration.record_ticks(timer.ticks());
+  }
+  return made;
 }
 
 Result<std::unique_ptr<ForkSource>> make_fork_source(const kvm::Kvm& kvm, std::shared_ptr<const Snapshot> snapshot,

@@ -79,6 +79,7 @@ class Fork final : public Guest {
   [[nodiscard]] Status settle(Home home, Population population, ResetMode mode);
   [[nodiscard]] Status make_window(Population population);
   void fill_window();
+  [[nodiscard]] Status put_back();
   /// Everything but memory is as in the snapshot again.
   [[nodiscard]] Status begin_life();
 
@@ -88,6 +89,7 @@ class Fork final : public Guest {
   Population population_ = Population::kCopy;
   Mapping window_;
   std::unique_ptr<ResetStrategy> strategy_;
+  ResetMode mode_ = ResetMode::kFullCopy;  // of the strategy
   ResetStats stats_;
   std::uint64_t generation_ = 0;
   Times times_;
@@ -99,10 +101,10 @@ class ForkSource {
   virtual ~ForkSource() = default;
   /// A new fork, ready to be called (once bound, if it is a `space` fork). Errors: kHost (the machine is out of memory,
   /// descriptors or KVM's limits), kLimit (the source is full).
-  [[nodiscard]] virtual Result<std::unique_ptr<Fork>> make() = 0;
+  [[nodiscard]] Result<std::unique_ptr<Fork>> make() { return make_with(own_bindings()); }
   /// The same with `shared` instead of the options' bindings; the source does not hold them when the fork is gone. Also
   /// kUsage: as check_bindings().
-  [[nodiscard]] virtual Result<std::unique_ptr<Fork>> make_with(const SharedBindings& shared) = 0;
+  [[nodiscard]] Result<std::unique_ptr<Fork>> make_with(const SharedBindings& shared);
   [[nodiscard]] virtual ForkKind kind() const = 0;
   /// A vCPU for `space` forks, for one thread at a time; nullptr for `vm` forks, which have their own. Errors (kHost).
   [[nodiscard]] virtual Result<GuestCpu*> make_cpu() = 0;
@@ -111,6 +113,9 @@ class ForkSource {
   [[nodiscard]] Population population() const { return population_; }
 
  protected:
+  [[nodiscard]] virtual Result<std::unique_ptr<Fork>> make_one(const SharedBindings& shared) = 0;
+  /// The options'.
+  [[nodiscard]] virtual const SharedBindings& own_bindings() const = 0;
   ResetMode mode_ = ResetMode::kFullCopy;
   Population population_ = Population::kCopy;
 };

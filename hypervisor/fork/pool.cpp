@@ -1,5 +1,7 @@
 #include "fork/pool.hpp"
 
+#include "metrics/metrics.hpp"
+
 #include <pthread.h>
 #include <signal.h>
 
@@ -11,6 +13,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -78,6 +81,17 @@ struct alignas(64) Shelf {
   std::atomic<std::uint64_t> returned{0};
 };
 
+struct PoolMetrics {
+  metrics::Gauge ready = metrics::gauge(metrics::Family::kPoolForks, {"ready"});
+  metrics::Gauge busy = metrics::gauge(metrics::Family::kPoolForks, {"busy"});
+  metrics::Gauge broken = metrics::gauge(metrics::Family::kPoolForks, {"broken"});
+  metrics::Gauge waiting = metrics::gauge(metrics::Family::kPoolWaiting);
+  metrics::Gauge limit = metrics::gauge(metrics::Family::kPoolLimit);
+  metrics::Counter replaced = metrics::counter(metrics::Family::kPoolReplaced);
+  metrics::Histogram acquire = metrics::histogram(metrics::Family::kPoolAcquireDuration);
+};
+const PoolMetrics pool_metrics;
+
 }  // namespace
 
 // --- The pool --------------------------------------------------------------------------------------------------------
@@ -89,7 +103,10 @@ class Pool::Impl {
  public:
   Impl(const kvm::Kvm& kvm, std::shared_ptr<const Snapshot> snapshot, const PoolOptions& options)
       : kvm_(kvm), snapshot_(std::move(snapshot)), options_(options) {}
-  ~Impl() { close(); }
+  ~Impl() {
+    numbers_.reset();
+    close();
+  }
 
   [[nodiscard]] Status open();
   [[nodiscard]] Result<PoolEntry*> take(std::uint64_t timeout_ns);
@@ -102,6 +119,7 @@ class Pool::Impl {
   [[nodiscard]] std::string describe() const;
 
  private:
+  void collect(metrics::Collector& collector);
   using Lock = std::unique_lock<std::mutex>;
   // One thread in the queue, on its stack.
   struct Waiter {
@@ -171,11 +189,13 @@ class Pool::Impl {
   std::uint64_t replaced_ = 0;
   std::uint64_t tended_ = 0;
   std::uint64_t inside_ = 0;  // threads in take_slow()
+  std::size_t broken_ = 0;    // forks that are just being thrown away
 
   std::array<std::uint64_t, kShelves> seen_taken_{};
   std::condition_variable tender_wake_;
   std::mutex close_mutex_;
   std::thread tender_;
+  std::optional<metrics::Source> numbers_;
 };
 
 Status Pool::Impl::open() {
@@ -213,6 +233,7 @@ Status Pool::Impl::open() {
     usable_ += complete ? 1 : 0;
     ++alive_;
   }
+  numbers_.emplace([this](metrics::Collector& collector) { collect(collector); });
   if (options_.policy == ResetPolicy::kStrict) return {};
   // Signals sent to the process are for its other threads.
   sigset_t all;
@@ -455,11 +476,13 @@ void Pool::Impl::discard(Lock& lock, PoolEntry& entry) {
   entries_.erase(found);
   --usable_;
   ++replaced_;
+  ++broken_;
   ++making_;  // whoever finds no fork at all must wait for the room this one leaves
   lock.unlock();
   gone->fork.reset();
   lock.lock();
   --making_;
+  --broken_;
   --alive_;
   if (source_->kind() == ForkKind::kSpace) {
     idle_cpus_.push_back(gone->cpu);
@@ -613,6 +636,22 @@ PoolStats Pool::Impl::stats() {
   return stats;
 }
 
+void Pool::Impl::collect(metrics::Collector& collector) {
+  const PoolStats now = stats();
+  const std::size_t broken = [this] {
+    const std::scoped_lock lock(mutex_);
+    return broken_;
+  }();
+  const PoolMetrics& metrics = pool_metrics;
+  collector.add(metrics.busy, static_cast<double>(now.in_use));
+  collector.add(metrics.broken, static_cast<double>(broken));
+  collector.add(metrics.ready,
+                static_cast<double>(now.forks - std::min<std::uint64_t>(now.forks, now.in_use + broken)));
+  collector.add(metrics.waiting, static_cast<double>(attention_.load() & ~kClosed));
+  collector.add(metrics.limit, static_cast<double>(options_.most));
+  collector.add(metrics.replaced, now.replaced);
+}
+
 std::string Pool::Impl::describe() const {
   const bool copied = source_->population() == Population::kCopy;
   return fmt::format("{} forks, {}, reset by {}, {}", name_of(source_->kind()), copied ? "copied" : "copied on write",
@@ -632,7 +671,9 @@ Result<std::unique_ptr<Pool>> Pool::create(const kvm::Kvm& kvm, std::shared_ptr<
 }
 
 Result<Lease> Pool::acquire(std::uint64_t timeout_ns) {
+  const metrics::Timer timer;
   WARMFORK_TRY_ASSIGN(PoolEntry* const entry, impl_->take(timeout_ns));
+  if (timer.runs()) pool_metrics.acquire.record_ticks(timer.ticks());
   return Lease(*this, *entry->fork, *entry);
 }
 

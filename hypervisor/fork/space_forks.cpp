@@ -82,7 +82,7 @@ Result<std::size_t> SpaceForks::take_home() {
   return fail(ErrorKind::kLimit, "all {} forks of this VM are in use", capacity_);
 }
 
-Result<std::unique_ptr<Fork>> SpaceForks::make_with(const SharedBindings& shared) {
+Result<std::unique_ptr<Fork>> SpaceForks::make_one(const SharedBindings& shared) {
   const GuestLayout& layout = *snapshot_->layout();
   WARMFORK_TRY(check_bindings(layout, shared));
   WARMFORK_TRY_ASSIGN(const std::size_t index, take_home());

@@ -30,12 +30,12 @@ class SpaceForks final : public ForkSource {
                                                                   std::shared_ptr<const Snapshot> snapshot,
                                                                   const ForkOptions& options, std::size_t capacity);
 
-  [[nodiscard]] Result<std::unique_ptr<Fork>> make() override { return make_with(options_.shared); }
-  [[nodiscard]] Result<std::unique_ptr<Fork>> make_with(const SharedBindings& shared) override;
   [[nodiscard]] ForkKind kind() const override { return ForkKind::kSpace; }
   [[nodiscard]] Result<GuestCpu*> make_cpu() override;
 
  private:
+  [[nodiscard]] Result<std::unique_ptr<Fork>> make_one(const SharedBindings& shared) override;
+  [[nodiscard]] const SharedBindings& own_bindings() const override { return options_.shared; }
   SpaceForks(std::shared_ptr<const Snapshot> snapshot, const ForkOptions& options)
       : snapshot_(std::move(snapshot)), options_(options) {}
   [[nodiscard]] Status prepare(const kvm::Kvm& kvm, std::size_t capacity);

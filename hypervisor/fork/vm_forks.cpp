@@ -38,7 +38,7 @@ Result<std::unique_ptr<ForkSource>> VmForks::create(const kvm::Kvm& kvm, std::sh
   return std::unique_ptr<ForkSource>(std::move(source));
 }
 
-Result<std::unique_ptr<Fork>> VmForks::make_with(const SharedBindings& shared) {
+Result<std::unique_ptr<Fork>> VmForks::make_one(const SharedBindings& shared) {
   const GuestLayout& layout = *snapshot_->layout();
   WARMFORK_TRY(check_bindings(layout, shared));
   const TrackingNeeds needs = tracking_needs(mode_, *snapshot_);

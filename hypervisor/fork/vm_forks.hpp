@@ -15,12 +15,12 @@ class VmForks final : public ForkSource {
                                                                   std::shared_ptr<const Snapshot> snapshot,
                                                                   const ForkOptions& options);
 
-  [[nodiscard]] Result<std::unique_ptr<Fork>> make() override { return make_with(options_.shared); }
-  [[nodiscard]] Result<std::unique_ptr<Fork>> make_with(const SharedBindings& shared) override;
   [[nodiscard]] ForkKind kind() const override { return ForkKind::kVm; }
   [[nodiscard]] Result<GuestCpu*> make_cpu() override { return nullptr; }
 
  private:
+  [[nodiscard]] Result<std::unique_ptr<Fork>> make_one(const SharedBindings& shared) override;
+  [[nodiscard]] const SharedBindings& own_bindings() const override { return options_.shared; }
   VmForks(const kvm::Kvm& kvm, std::shared_ptr<const Snapshot> snapshot, const ForkOptions& options)
       : kvm_(kvm), snapshot_(std::move(snapshot)), options_(options) {}
 

@@ -1,5 +1,7 @@
 #include "machine/guest.hpp"
 
+#include "machine/call_metrics.hpp"
+#include "metrics/metrics.hpp"
 #include "warmfork/abi/layout.h"
 
 #include <algorithm>
@@ -11,6 +13,8 @@ namespace {
 constexpr std::uint64_t kUserStubs = WARMFORK_SYSTEM_BASE + WARMFORK_USER_STUBS_OFFSET;
 
 }  // namespace
+
+CallMode Guest::call_mode() const { return own_vm_ != nullptr ? CallMode::kVm : CallMode::kSpace; }
 
 Status Guest::bind_doorbell(std::uint8_t number, std::shared_ptr<Doorbell> doorbell) {
   if (doorbells_.size() <= number) doorbells_.resize(std::size_t{number} + 1);
@@ -105,9 +109,12 @@ Result<std::uint64_t> Guest::call(Gva function, std::span<const std::uint64_t> a
   }
   if (cpu_ == nullptr) [[unlikely]]
     return fail(ErrorKind::kUsage, "{}: vmcall without a vCPU", program_->name);
+  const metrics::Timer timer;
   const kvm_regs regs = call_registers(function, arguments);
   pristine_entry_ = false;
-  return finish_call(cpu_->run(context(), regs, options.timeout_ns));
+  auto answer = finish_call(cpu_->run(context(), regs, options.timeout_ns));
+  if (timer.runs()) record_call(call_mode(), timer.ticks(), answer, options);
+  return answer;
 }
 
 Status Guest::stage(Gva function, std::span<const std::uint64_t> arguments) {
@@ -119,7 +126,10 @@ Status Guest::stage(Gva function, std::span<const std::uint64_t> arguments) {
 
 Result<std::uint64_t> Guest::resume(CallOptions options) {
   if (state_ != State::kStopped) return fail(ErrorKind::kUsage, "{}: nothing to resume", program_->name);
-  return finish_call(cpu_->go_on(context(), options.timeout_ns));
+  const metrics::Timer timer;
+  auto answer = finish_call(cpu_->go_on(context(), options.timeout_ns));
+  if (timer.runs()) record_call(call_mode(), timer.ticks(), answer, options);
+  return answer;
 }
 
 Result<std::uint64_t> Guest::finish_call(Result<GuestStop> stop) {
@@ -166,7 +176,7 @@ Result<Guest::Service> Guest::finish_service(Result<GuestStop> stop) {
   }
   switch (stop->kind) {
     case GuestStop::Kind::kParked: return Service::kParked;
-    case GuestStop::Kind::kReturned: return Service::kEnded;
+    case GuestStop::Kind::kReturned: ++cpu_->counters().vmcalls; return Service::kEnded;
     case GuestStop::Kind::kExited:
       exited(*stop);
       return fail(ErrorKind::kGuestFault, "{}: the program exited with code {} during a vmcall", program_->name,

@@ -29,8 +29,13 @@
 
 namespace warmfork {
 
+enum class CallMode : std::uint8_t;
+
 struct CallOptions {
   std::uint64_t timeout_ns = 0;  // 0: none
+  /// The answer by which the program says that its instruction budget ended the call: for metrics, which count it as
+  /// that.
+  std::optional<std::uint64_t> budget_answer = std::nullopt;
 };
 
 class Guest {
@@ -128,6 +133,7 @@ class Guest {
   [[nodiscard]] kvm_regs call_registers(Gva function, std::span<const std::uint64_t> arguments) const;
   [[nodiscard]] Result<std::uint64_t> finish_call(Result<GuestStop> stop);
   [[nodiscard]] Result<Service> finish_service(Result<GuestStop> stop);
+  [[nodiscard]] CallMode call_mode() const;
   void exited(const GuestStop& stop);
   /// Takes note of why a run failed, and passes the error on.
   [[nodiscard]] Failure note(Error error);

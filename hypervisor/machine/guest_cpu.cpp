@@ -3,6 +3,7 @@
 #include "warmfork/abi/layout.h"
 #include "x86/system_pages.hpp"
 
+#include <array>
 #include <cerrno>
 #include <system_error>
 
@@ -19,7 +20,27 @@ bool is_return(const kvm_run& run) {
          run.io.size == 1 && run.io.count == 1;
 }
 
+// Series of warmfork_exits_total, and what they count.
+struct ExitSeries {
+  metrics::Cell MachineCounters::* cell;
+  metrics::Counter counter;
+};
+ExitSeries exits_by(std::string_view reason, metrics::Cell MachineCounters::* cell) {
+  return {cell, metrics::counter(metrics::Family::kExits, {reason})};
+}
+const std::array kExits{
+    exits_by("return", &MachineCounters::vmcalls),       exits_by("syscall", &MachineCounters::syscalls),
+    exits_by("doorbell", &MachineCounters::doorbells),   exits_by("interrupted", &MachineCounters::interrupted),
+    exits_by("park", &MachineCounters::parked),          exits_by("ready", &MachineCounters::readied),
+    exits_by("exception", &MachineCounters::exceptions), exits_by("dirty_ring_full", &MachineCounters::ring_full),
+    exits_by("other", &MachineCounters::others)};
+
 }  // namespace
+
+GuestCpu::GuestCpu(kvm::VcpuFd vcpu)
+    : vcpu_(std::move(vcpu)), exits_([this](metrics::Collector& collector) {
+        for (const ExitSeries& series : kExits) collector.add(series.counter, counters_.*series.cell);
+      }) {}
 
 Result<std::unique_ptr<GuestCpu>> GuestCpu::create(kvm::VmFd& vm, const x86::CpuModel& cpu, std::string_view name,
                                                    unsigned id, std::size_t dirty_ring) {
@@ -156,10 +177,12 @@ GuestCpu::Stop GuestCpu::handle_slow(const GuestContext& guest, int run_error) {
     return std::nullopt;
   }
   if (run_error != 0) {
+    ++counters_.others;
     errno = run_error;
     return Result<GuestStop>(fail_errno("{}: KVM_RUN", guest.name));
   }
   if (vcpu_.shared().exit_reason == KVM_EXIT_DIRTY_RING_FULL && dirty_ring_) {
+    ++counters_.ring_full;
     if (auto done = collect_dirty(guest.space); !done) {
       return Result<GuestStop>(Failure(std::move(done).error()));
     }
@@ -178,6 +201,7 @@ GuestCpu::Stop GuestCpu::handle_slow(const GuestContext& guest, int run_error) {
     if (auto stop = handle_port(guest, io->port)) return stop;
     if (io->port == WARMFORK_PORT_SYSCALL) return std::nullopt;
   }
+  ++counters_.others;
   if (std::holds_alternative<kvm::ExitInterrupted>(exit)) return std::nullopt;
   return Result<GuestStop>(end(guest, {.summary = fmt::format("{}, {}", kvm::describe(exit), where(guest))}));
 }
@@ -185,12 +209,19 @@ GuestCpu::Stop GuestCpu::handle_slow(const GuestContext& guest, int run_error) {
 GuestCpu::Stop GuestCpu::handle_port(const GuestContext& guest, std::uint16_t port) {
   const kvm_regs& regs = vcpu_.shared().s.regs.regs;
   if (port == WARMFORK_PORT_SYSCALL) return serve_syscall(guest);
-  if (port == WARMFORK_PORT_PARK) return Result<GuestStop>(GuestStop{GuestStop::Kind::kParked, 0});
-  if (port == WARMFORK_PORT_READY) return Result<GuestStop>(GuestStop{GuestStop::Kind::kReady, regs.rsp});
+  if (port == WARMFORK_PORT_PARK) {
+    ++counters_.parked;
+    return Result<GuestStop>(GuestStop{GuestStop::Kind::kParked, 0});
+  }
+  if (port == WARMFORK_PORT_READY) {
+    ++counters_.readied;
+    return Result<GuestStop>(GuestStop{GuestStop::Kind::kReady, regs.rsp});
+  }
   // An exception port counts only if the processor itself came through our stub: a guest may write any port.
   constexpr std::uint64_t kStubBytes = std::uint64_t{WARMFORK_EXCEPTION_COUNT} * WARMFORK_EXCEPTION_STUB_SIZE;
   const unsigned vector = port - WARMFORK_PORT_EXCEPTION;
   if (port >= WARMFORK_PORT_EXCEPTION && vector < WARMFORK_EXCEPTION_COUNT && regs.rip - kExceptionStubs < kStubBytes) {
+    ++counters_.exceptions;
     return Result<GuestStop>(end_with_exception(guest, vector));
   }
   return std::nullopt;

@@ -18,6 +18,7 @@
 #include "machine/vcpu_setup.hpp"
 #include "machine/vcpu_state.hpp"
 #include "machine/watchdog.hpp"
+#include "metrics/metrics.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -28,13 +29,19 @@
 
 namespace warmfork {
 
-/// Event counts of one machine since it was made.
+/// Event counts of one machine since it was made. All but the first say why a KVM_RUN returned. Written by the thread
+/// that runs the machine, read by any.
 struct MachineCounters {
-  std::uint64_t kvm_run = 0;      // KVM_RUN ioctls
-  std::uint64_t vmcalls = 0;      // finished vmcalls
-  std::uint64_t syscalls = 0;     // system calls served
-  std::uint64_t doorbells = 0;    // rings that came as exits
-  std::uint64_t interrupted = 0;  // KVM_RUNs that returned because of a signal
+  metrics::Cell kvm_run;      // KVM_RUN ioctls
+  metrics::Cell vmcalls;      // finished vmcalls
+  metrics::Cell syscalls;     // system calls served
+  metrics::Cell doorbells;    // rings that came as exits
+  metrics::Cell interrupted;  // KVM_RUNs that returned because of a signal
+  metrics::Cell parked;       // a call ring was empty for long enough
+  metrics::Cell readied;      // the program waits for vmcalls
+  metrics::Cell exceptions;   // of the guest
+  metrics::Cell ring_full;    // the dirty ring was full
+  metrics::Cell others;       // a guest's forbidden accesses, errors of KVM
 };
 
 /// Why a guest came back by itself.
@@ -131,7 +138,7 @@ class GuestCpu {
   [[nodiscard]] const MachineCounters& counters() const { return counters_; }
 
  private:
-  explicit GuestCpu(kvm::VcpuFd vcpu) : vcpu_(std::move(vcpu)) {}
+  explicit GuestCpu(kvm::VcpuFd vcpu);
   using Stop = std::optional<Result<GuestStop>>;  // empty: enter again
 
   [[nodiscard]] static Failure not_the_owner(const GuestContext& guest);
@@ -155,6 +162,7 @@ class GuestCpu {
   AddressSpace* owner_ = nullptr;
   MachineCounters counters_;
   std::optional<FaultReport> fault_;
+  metrics::Source exits_;  // reads counters_
 };
 
 }  // namespace warmfork

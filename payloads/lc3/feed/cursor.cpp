@@ -8,13 +8,14 @@ CursorAccount account_for(const ring::BroadcastReaderPage& page, std::uint64_t p
   const std::uint64_t magic = ring::load_acquire(&page.magic);
   const std::uint64_t sequence = ring::load_relaxed(&page.sequence);
   const std::uint64_t lost = ring::load_relaxed(&page.lost);
-  CursorAccount account{.received = 0, .lost = published, .sound = true};
+  CursorAccount account{.received = 0, .lost = published, .missed = 0, .sound = true};
   if (magic == 0 && sequence == 0 && lost == 0) return account;
   // The record that ends the stream has a number, too: a reader that is done may be one further.
   const std::uint64_t passed = std::min(sequence, published);
   account.sound = magic == ring::kBroadcastReaderMagic && sequence - passed <= 1 && lost <= passed;
   if (!account.sound) return account;
   account.received = passed - lost;
+  account.missed = lost;
   account.lost = published - account.received;
   return account;
 }

@@ -11,6 +11,7 @@ namespace warmfork::lc3 {
 struct CursorAccount {
   std::uint64_t received = 0;  // messages that the reader is done with
   std::uint64_t lost = 0;      // all others: received + lost is what was published, always
+  std::uint64_t missed = 0;    // of the lost, those it has passed: what it has lost so far, if it still reads
   bool sound = true;           // the page says something that can be true; if not, nothing counts as received
 };
 

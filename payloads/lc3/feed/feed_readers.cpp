@@ -59,6 +59,9 @@ struct FeedReaders::Reader {
   std::unique_ptr<Lc3Vm> lc3;
   std::optional<ring::SpscConsumer<ring::Hostile>> answers;
   std::optional<double> ns_per_message;
+  std::unique_ptr<metrics::VmWatch> watch;  // if anybody wants metrics
+  // What its page has said at most: what it takes back does not count.
+  metrics::Cell received, missed;
   // The thread's until done.
   std::uint64_t instructions = 0;
   std::string end, failure, output;
@@ -105,10 +108,23 @@ Result<std::unique_ptr<FeedReaders>> FeedReaders::start(const kvm::Kvm& kvm, std
     }
   }
   self->restart_ring();
+  self->messages_.set(0);
+  for (const auto& reader : self->readers_) {
+    if (!metrics::on()) break;
+    reader->watch = std::make_unique<metrics::VmWatch>(
+        metrics::VmWatch::Info{.vm = fmt::format("lc3-{}", reader->number),
+                               .program = reader->program->files.empty() ? "" : reader->program->files.front(),
+                               .kind = name_of(options.fork),
+                               .engine = kEngineNames[static_cast<std::size_t>(options.engine)],
+                               .memory_bytes = reader->fork->memory().window().size()});
+  }
   for (const auto& reader : self->readers_) {
     WARMFORK_TRY(self->power_on(*reader));
     reader->program = nullptr;
     reader->thread = std::thread([owner = self.get(), one = reader.get()] { owner->run(*one); });
+  }
+  if (metrics::on()) {
+    self->numbers_.emplace([owner = self.get()](metrics::Collector& collector) { owner->collect(collector); });
   }
   for (const auto& reader : self->readers_) {
     while (!reader->started.load(std::memory_order_acquire)) std::this_thread::yield();
@@ -117,7 +133,10 @@ Result<std::unique_ptr<FeedReaders>> FeedReaders::start(const kvm::Kvm& kvm, std
   return self;
 }
 
-FeedReaders::~FeedReaders() { stop_readers(); }
+FeedReaders::~FeedReaders() {
+  stop_readers();
+  numbers_.reset();
+}
 
 Status FeedReaders::make_reader(const Program& program, std::size_t number) {
   auto reader = std::make_unique<Reader>();
@@ -258,6 +277,7 @@ void FeedReaders::publish(std::span<const std::byte> payload, std::uint64_t time
     }
   }
   writer_->publish();
+  messages_.set(published());
   if (!due_.empty()) idle();
 }
 
@@ -304,6 +324,7 @@ bool FeedReaders::take_answer(Reader& reader) noexcept {
 void FeedReaders::run(Reader& reader) const {
   reader.pinned = pin_this_thread(reader.cpu);
   reader.started.store(true, std::memory_order_release);
+  if (reader.watch) reader.watch->state(metrics::VmState::kRunning);
   const auto drain = [&]() -> Status {
     WARMFORK_TRY(reader.lc3->drain(reader.output));
     if (reader.output.size() > kMaxOutput) reader.output.resize(kMaxOutput);
@@ -313,6 +334,7 @@ void FeedReaders::run(Reader& reader) const {
     while (!stop_.load(std::memory_order_relaxed)) {
       WARMFORK_TRY_ASSIGN(const RunResult ran, reader.lc3->run(kPiece));
       reader.instructions += ran.executed;
+      if (reader.watch) reader.watch->instructions(reader.instructions);
       switch (ran.stop) {
         case StopReason::kBudget: continue;
         case StopReason::kWaiting: std::this_thread::yield(); continue;
@@ -341,7 +363,27 @@ void FeedReaders::run(Reader& reader) const {
       reader.failure = stopped ? "did not end with the stream and was stopped" : ended.error().message;
     }
   }
+  if (reader.watch) {
+    reader.watch->state(reader.end == "stopped" ? metrics::VmState::kStopped : metrics::VmState::kDone);
+    if (reader.end == "crashed" || !reader.failure.empty()) reader.watch->fault(reader.failure);
+  }
   reader.done.store(true, std::memory_order_release);
+}
+
+// On the thread that scrapes; the pages are read as they are just being written.
+void FeedReaders::collect(metrics::Collector& collector) {
+  for (const auto& reader : readers_) {
+    // SAFETY: a whole page, of which anything may be read.
+    const auto& page =
+        *reinterpret_cast<const ring::BroadcastReaderPage*>(reader->connections.feed_cursor->bytes().data());
+    const CursorAccount account = account_for(page, messages_);
+    const bool over = reader->done.load(std::memory_order_acquire);  // then what it has not read is lost as well
+    reader->received.set(std::max(reader->received.value(), account.received));
+    reader->missed.set(std::max(reader->missed.value(), over ? account.lost : account.missed));
+    const std::string name = fmt::format("lc3-{}", reader->number);
+    collector.count(metrics::Family::kFeedRead, {name}, reader->received);
+    collector.count(metrics::Family::kFeedDropped, {name}, reader->missed);
+  }
 }
 
 bool FeedReaders::ended(std::size_t reader) const { return readers_[reader]->done.load(std::memory_order_acquire); }

@@ -28,6 +28,7 @@
 #include "lc3/asm/program.hpp"
 #include "lc3/feed/cursor.hpp"
 #include "lc3/host/lc3_vm.hpp"
+#include "metrics/vm_watch.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -112,6 +113,7 @@ class FeedReaders {
   void put(std::span<const std::byte> message, std::uint64_t timestamp) noexcept;
   bool take_answer(Reader& reader) noexcept;
   void run(Reader& reader) const;
+  void collect(metrics::Collector& collector);
   void stop_readers();
   [[nodiscard]] feed::ReaderReport report_of(const Reader& reader) const;
 
@@ -132,6 +134,8 @@ class FeedReaders {
   bool finished_ = false;
   bool alone_ = false;  // each reader has a CPU of its own
   std::atomic<bool> stop_{false};
+  metrics::Cell messages_;                  // published
+  std::optional<metrics::Source> numbers_;  // last: it reads the others
 };
 
 }  // namespace warmfork::lc3

@@ -201,6 +201,12 @@ void Bus::ended(std::size_t machine) {
   }
 }
 
+std::uint64_t Bus::fill(std::size_t link) const {
+  const Wire& wire = wires_[link];
+  const std::uint64_t head = wire.head();
+  return std::min(wire.tail() - head, wire.spec->capacity);
+}
+
 void Bus::stop() {
   stopped_ = true;
   for (const Wire& wire : wires_) {

@@ -61,6 +61,9 @@ class Bus {
   /// Wakes all who wait.
   void stop();
 
+  /// Bytes in the ring of links[i], as its two ends say: at most its capacity. Any thread.
+  [[nodiscard]] std::uint64_t fill(std::size_t link) const;
+
  private:
   struct Wire {
     const LinkSpec* spec = nullptr;

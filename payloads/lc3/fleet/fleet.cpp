@@ -6,7 +6,9 @@
 #include "lc3/fleet/bus.hpp"
 #include "lc3/fleet/grade.hpp"
 #include "lc3/fleet/isolated_run.hpp"
+#include "metrics/vm_watch.hpp"
 
+#include <fmt/ranges.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -36,6 +38,8 @@ constexpr std::uint32_t kFewLooks = 256;
 // For calls of a guest that take it nothing: one that does not come back from them is broken.
 constexpr CallOptions kTold{.timeout_ns = 5'000'000'000};
 constexpr auto kTick = std::chrono::milliseconds(50);
+// How often the machines at the ends of links are asked how much they have sent, if anybody wants to know: a call.
+constexpr std::uint64_t kAskAfterNs = 20'000'000;
 
 std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(
@@ -57,7 +61,33 @@ struct Member {
   std::unique_ptr<Fork> fork;
   std::unique_ptr<Lc3Vm> machine;
   std::optional<IsolatedRun> run;
+  std::unique_ptr<metrics::VmWatch> watch;  // if anybody wants metrics; it outlives the rest
+  std::uint64_t asked_ns = 0;               // how much it has sent
 };
+
+std::unique_ptr<metrics::VmWatch> watch_of(const MachineSpec& spec, std::string name, const Fork& fork) {
+  if (!metrics::on()) return nullptr;
+  return std::make_unique<metrics::VmWatch>(
+      metrics::VmWatch::Info{.vm = std::move(name),
+                             .program = fmt::format("{}", fmt::join(spec.programs, " ")),
+                             .kind = name_of(spec.fork),
+                             .engine = kEngineNames[static_cast<std::size_t>(spec.machine.engine)],
+                             .memory_bytes = fork.memory().window().size(),
+                             .deadline_seconds = static_cast<double>(spec.limits.wall_ns) * 1e-9,
+                             .instruction_budget = spec.limits.instructions});
+}
+
+void tell(metrics::VmWatch& watch, const IsolatedRun& run) {
+  watch.instructions(run.executed());
+  switch (run.end()) {
+    case RunEnd::kFault:
+    case RunEnd::kCrashed:
+    case RunEnd::kDeadlock: watch.fault(run.message()); break;
+    case RunEnd::kHalted:
+    case RunEnd::kInputExhausted: watch.state(metrics::VmState::kDone); break;
+    default: watch.state(metrics::VmState::kStopped); break;
+  }
+}
 
 /// Machines that wait for their next slice. General workers share one, each pinned worker has its own.
 struct Queue {
@@ -87,6 +117,10 @@ class Fleet {
     WARMFORK_TRY_ASSIGN(bus_, Bus::create(file_.links, machines, threads <= usable_cpus() ? kManyLooks : kFewLooks));
     for (const LinkSpec& link : file_.links) {
       report_.links.push_back({.from = link.from, .to = link.to, .capacity = link.capacity, .violations = {}});
+    }
+    sent_.resize(file_.links.size());
+    if (metrics::on() && !file_.links.empty()) {
+      links_.emplace([this](metrics::Collector& collector) { collect(collector); });
     }
     WARMFORK_TRY(plan_workers());
     for (std::size_t i = 0; i < file_.machines.size(); ++i) WARMFORK_TRY(make_family(kvm, i));
@@ -189,6 +223,7 @@ class Fleet {
         ++queue.alive;
       }
       member.run.emplace(*member.machine, family->options, spec.input.text, spec.limits);
+      member.watch = watch_of(spec, replica_name(spec, i), *member.fork);
       members_.push_back(std::move(member));
       MachineResult result;
       result.name = replica_name(spec, i);
@@ -325,6 +360,7 @@ class Fleet {
       bus_->note(number);
       WARMFORK_TRY_ASSIGN(const bool ended, slice(index, self, member));
       if (ended) break;
+      if (member.watch) ask_links(member, number);
       if (!member.run->waiting()) continue;
       const auto interrupts = member.machine->port_interrupts();
       switch (bus_->wait(number, *member.run->waiting(), interrupts.value_or(0), member.run->deadline_ns())) {
@@ -344,6 +380,29 @@ class Fleet {
     return given_up_;
   }
 
+  void ask_links(Member& member, std::size_t number) {
+    const std::uint64_t now = now_ns();
+    if (now - member.asked_ns < kAskAfterNs) return;
+    member.asked_ns = now;
+    for (std::size_t i = 0; i < file_.links.size(); ++i) {
+      const LinkSpec& spec = file_.links[i];
+      if (spec.from.index != number) continue;
+      if (const auto says = member.machine->port_report(spec.from.port, kTold)) note_sent(i, says->sent);
+    }
+  }
+  // The machine's own word: what it takes back does not count.
+  void note_sent(std::size_t link, std::uint64_t sent) { sent_[link].set(std::max(sent_[link].value(), sent)); }
+
+  void collect(metrics::Collector& collector) const {
+    for (std::size_t i = 0; i < file_.links.size(); ++i) {
+      const LinkSpec& spec = file_.links[i];
+      const std::string link =
+          fmt::format("{}:{}->{}:{}", spec.from.machine, spec.from.port, spec.to.machine, spec.to.port);
+      collector.count(metrics::Family::kLinkMessages, {link}, sent_[i].value());
+      collector.set(metrics::Family::kLinkFill, {link}, static_cast<double>(bus_->fill(i)));
+    }
+  }
+
   // Tells those who receive from a machine that it has ended, and reports what it says of its links, if it can be
   // asked: one that was stopped in the middle of its guest, or has crashed, cannot.
   void end_links(Member& member, std::size_t number) {
@@ -354,6 +413,7 @@ class Fleet {
         (void)member.machine->finish_port(spec.from.port, kTold);
         if (const auto says = member.machine->port_report(spec.from.port, kTold)) {
           result.sent = says->sent;
+          note_sent(i, says->sent);
           result.violations[0] = says->out;
         }
       }
@@ -375,7 +435,12 @@ class Fleet {
       self.running = member.fork.get();
     }
     const std::uint64_t before = member.run->executed();
+    if (member.watch) member.watch->state(metrics::VmState::kRunning);
     auto ended = member.run->advance(kSlice);
+    if (member.watch) {
+      member.watch->instructions(member.run->executed());
+      member.watch->state(metrics::VmState::kWaiting);
+    }
     instructions_ += member.run->executed() - before;
     const std::lock_guard lock(self.mutex);
     self.running = nullptr;
@@ -387,6 +452,13 @@ class Fleet {
     Member& member = members_[index];
     const MachineSpec& spec = *member.family->spec;
     const IsolatedRun& run = *member.run;
+    if (member.watch) {
+      if (run.ended()) {
+        tell(*member.watch, run);
+      } else {
+        member.watch->state(metrics::VmState::kStopped);
+      }
+    }
     MachineResult& result = report_.machines[index];
     result.executed = run.executed();
     result.ns = run.busy_ns();
@@ -436,6 +508,8 @@ class Fleet {
   std::atomic<bool> stopping_{false};
   bool given_up_ = false;
   std::optional<Error> error_;
+  std::deque<metrics::Cell> sent_;        // by link
+  std::optional<metrics::Source> links_;  // last: it reads the others
 };
 
 }  // namespace

@@ -69,6 +69,18 @@ std::uint64_t monotonic_ns() {
       std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
 }
 
+// LC-3 instructions, by Engine.
+const std::array kInstructionsBy{metrics::counter(metrics::Family::kLc3Instructions, {"interp"}),
+                                 metrics::counter(metrics::Family::kLc3Instructions, {"xbyak"}),
+                                 metrics::counter(metrics::Family::kLc3Instructions, {"orc"}),
+                                 metrics::counter(metrics::Family::kLc3Instructions, {"auto"})};
+
+// A run says that its budget is used up by what it returns.
+CallOptions run_options(CallOptions options) {
+  options.budget_answer = static_cast<std::uint64_t>(StopReason::kBudget);
+  return options;
+}
+
 bool optimises(Engine engine) { return engine == Engine::kOrc || engine == Engine::kAuto; }
 
 std::uint32_t config_flags(const Lc3Options& options) {
@@ -152,6 +164,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
                                              std::span<const std::byte> guest_elf) {
   static_assert(kCallNames.size() == static_cast<std::size_t>(Call::kCount));
   std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
+  vm->instructions_ = kInstructionsBy[static_cast<std::size_t>(options.engine)];
   vm->ports_ = options.ports;
   WARMFORK_TRY_ASSIGN(std::vector<SharedRegionSpec> regions, shared_regions(options.ports));
   std::shared_ptr<jit::DiskCache> disk;
@@ -207,6 +220,7 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
 std::unique_ptr<Lc3Vm> Lc3Vm::attach(Guest& guest, std::uint64_t instruction_budget) const {
   std::unique_ptr<Lc3Vm> vm(new Lc3Vm);
   vm->left_ = instruction_budget;
+  vm->instructions_ = instructions_;
   vm->guest_ = &guest;
   vm->functions_ = functions_;
   vm->ports_ = ports_;
@@ -398,7 +412,7 @@ Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
   const std::uint64_t begin = options.timeout_ns == 0 ? 0 : monotonic_ns();
   budget = std::min(budget, left_);
   // Else the budget is that of the run that waits to be resumed.
-  if (!guest_->ready()) return finish_run(call(Call::kRun, {budget}, options), options, begin);
+  if (!guest_->ready()) return finish_run(call(Call::kRun, {budget}, run_options(options)), options, begin);
   running_budget_ = budget;
   running_executed_ = 0;
   std::uint64_t version = 0;
@@ -406,15 +420,16 @@ Result<RunResult> Lc3Vm::run(std::uint64_t budget, CallOptions options) {
     WARMFORK_TRY_ASSIGN(const auto pc, guest_->memory().read_value<std::uint16_t>(state_ + offsetof(State, pc)));
     WARMFORK_TRY_ASSIGN(version, compile(pc));
   }
-  return finish_run(call(Call::kRun, {budget, version}, options), options, begin);
+  return finish_run(call(Call::kRun, {budget, version}, run_options(options)), options, begin);
 }
 
 Result<RunResult> Lc3Vm::resume(CallOptions options) {
   const std::uint64_t begin = options.timeout_ns == 0 ? 0 : monotonic_ns();
   if (std::exchange(stopped_between_, false)) {
-    return finish_run(call(Call::kRun, {running_budget_, stopped_with_, patience_}, options), options, begin);
+    return finish_run(call(Call::kRun, {running_budget_, stopped_with_, patience_}, run_options(options)), options,
+                      begin);
   }
-  return finish_run(guest_->resume(options), options, begin);
+  return finish_run(guest_->resume(run_options(options)), options, begin);
 }
 
 Result<RunResult> Lc3Vm::finish_run(Result<std::uint64_t> stop, CallOptions options, std::uint64_t begin) {
@@ -440,7 +455,7 @@ Result<RunResult> Lc3Vm::finish_run(Result<std::uint64_t> stop, CallOptions opti
       }
       rest.timeout_ns = options.timeout_ns - passed;
     }
-    stop = call(Call::kRun, {running_budget_, version, patience_}, rest);
+    stop = call(Call::kRun, {running_budget_, version, patience_}, run_options(rest));
   }
 }
 
@@ -453,6 +468,7 @@ Result<RunResult> Lc3Vm::check_run(const Result<std::uint64_t>& stop) {
                                        reason, result.executed));
   }
   left_ -= result.executed;
+  instructions_.add(result.executed);
   return result;
 }
 

@@ -266,6 +266,7 @@ class Lc3Vm {
   bool stopped_between_ = false;              // its deadline passed while the guest was waiting to be called again
   std::uint64_t stopped_with_ = 0;            // the version it was about to be given then
   std::uint64_t left_ = ~std::uint64_t{0};    // instructions all further runs may execute
+  metrics::Counter instructions_;             // by its engine
   std::uint32_t input_head_ = 0;              // the host's own cursors: the copies in guest memory are for the guest
   std::uint32_t output_tail_ = 0;
 };

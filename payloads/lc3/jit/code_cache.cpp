@@ -12,6 +12,21 @@ namespace {
 
 constexpr std::size_t kPageSize = 4096;
 
+struct TierMetrics {
+  explicit TierMetrics(std::string_view tier)
+      : compiles(metrics::counter(metrics::Family::kJitCompiles, {tier})),
+        blocks(metrics::gauge(metrics::Family::kJitBlocks, {tier})),
+        code_bytes(metrics::gauge(metrics::Family::kJitCodeBytes, {tier})),
+        duration(metrics::histogram(metrics::Family::kJitCompileDuration, {tier})) {}
+  metrics::Counter compiles;
+  metrics::Gauge blocks, code_bytes;
+  metrics::Histogram duration;
+};
+const TierMetrics fast_metrics("xbyak"), better_metrics("orc");
+const metrics::Counter disk_hits = metrics::counter(metrics::Family::kJitCache, {"hit"});
+const metrics::Counter disk_misses = metrics::counter(metrics::Family::kJitCache, {"miss"});
+const metrics::Counter disk_refusals = metrics::counter(metrics::Family::kJitCache, {"refused"});
+
 }  // namespace
 
 Result<std::uint64_t> CodeCache::compile(const Request& request) {
@@ -70,8 +85,14 @@ Result<Made> CodeCache::make(const Request& request, bool counting) {
   if (optimised) ++counters_.optimised;
   for (const auto& [first, block] : unit.blocks) counters_.instructions += block.count;
   counters_.code_bytes += code.bytes.size();
-  counters_.compile_ns +=
+  const auto took =
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
+  counters_.compile_ns += took;
+  (optimised ? better_ : fast_).add(unit, code);
+  if (!optimised) {
+    ++fast_.compiles;
+    fast_metrics.duration.record_ns(took);
+  }
   const std::uint64_t address = address_of(place);
   name(address, code);
   Made made{.id = last_id_, .address = address, .epoch = epoch_, .optimised = optimised};
@@ -98,6 +119,9 @@ Result<bool> CodeCache::replace(const Made& made, const MachineCode& code, std::
   name(address_of(place), code);
   ++counters_.optimised;
   counters_.optimise_ns += took_ns;
+  better_.add(*made.unit, code);
+  ++better_.compiles;
+  better_metrics.duration.record_ns(took_ns);
   // SAFETY: written by write_version(), in this epoch; machines read it at the same time.
   auto* header = reinterpret_cast<CodeVersion*>(space_.host.data() + (made.address - space_.address));
   std::atomic_ref(header->successor).store(address_of(place), std::memory_order_release);
@@ -134,6 +158,7 @@ void CodeCache::clear() {
 
 void CodeCache::begin_anew() {
   used_ = 0;
+  fast_.blocks = fast_.code_bytes = better_.blocks = better_.code_bytes = 0;
   ++epoch_;
   if (options_.names != nullptr) options_.names->clear();
 }
@@ -161,6 +186,21 @@ bool CodeCache::shared() const {
 void CodeCache::share(std::span<const std::uint16_t, kMemoryWords> words) {
   const std::lock_guard lock(mutex_);
   shared_words_.emplace(words.begin(), words.end());
+}
+
+void CodeCache::collect(metrics::Collector& collector) const {
+  const CacheCounters disk = counters();
+  collector.add(disk_hits, disk.disk_hits);
+  collector.add(disk_misses, disk.disk_misses);
+  collector.add(disk_refusals, disk.disk_refused);
+  const std::lock_guard lock(mutex_);
+  const auto add = [&](const TierMetrics& metrics, const Tier& tier) {
+    collector.add(metrics.compiles, tier.compiles);
+    collector.add(metrics.blocks, static_cast<double>(tier.blocks));
+    collector.add(metrics.code_bytes, static_cast<double>(tier.code_bytes));
+  };
+  add(fast_metrics, fast_);
+  add(better_metrics, better_);
 }
 
 CacheCounters CodeCache::counters() const {

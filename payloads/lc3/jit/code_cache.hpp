@@ -13,6 +13,7 @@
 #include "lc3/jit/frontend.hpp"
 #include "lc3/jit/machine_code.hpp"
 #include "lc3/jit/passes.hpp"
+#include "metrics/metrics.hpp"
 #include "warmfork/lc3/code.hpp"
 #include "warmfork/lc3/state.hpp"
 
@@ -132,6 +133,7 @@ class CodeCache {
   }
 
  private:
+  void collect(metrics::Collector& collector) const;
   void name(std::uint64_t address, const MachineCode& code) const {
     if (options_.names != nullptr) options_.names->add(address + kCodeText, code);
   }
@@ -157,6 +159,16 @@ class CodeCache {
   std::uint64_t epoch_ = 0;
   std::function<void(const Made&)> observer_;
   CacheCounters counters_;
+  /// What lies in the space of one compiler's making, and how much it has compiled.
+  struct Tier {
+    std::uint64_t compiles = 0, blocks = 0, code_bytes = 0;
+    void add(const Unit& unit, const MachineCode& code) {
+      blocks += unit.blocks.size();
+      code_bytes += code.bytes.size();
+    }
+  };
+  Tier fast_, better_;
+  metrics::Source numbers_{[this](metrics::Collector& collector) { collect(collector); }};
 };
 
 /// How long to interpret before asking again: each request costs more than the one before had to gain.
