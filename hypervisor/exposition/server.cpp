@@ -229,10 +229,13 @@ class Server::Impl {
   }
 
   static MHD_Result on_request(void* self, MHD_Connection* connection, const char* path, const char* method,
-                               const char* /*version*/, const char* /*upload*/, std::size_t* /*upload_size*/,
-                               void** /*request*/) {
+                               const char* /*version*/, const char* /*upload*/, std::size_t* upload_size,
+                               void** request) {
     const std::string_view verb = method;
     const bool known = verb == MHD_HTTP_METHOD_GET || verb == MHD_HTTP_METHOD_HEAD;
+    // First with the head alone. An answer then ends the connection, as is right for what may have a body.
+    if (known && std::exchange(*request, self) == nullptr) return MHD_YES;
+    if (known && *upload_size != 0) return MHD_NO;
     try {
       Answer answer = known ? static_cast<Impl*>(self)->answer(connection, path)
                             : Answer{MHD_HTTP_METHOD_NOT_ALLOWED, kPlain, "GET and HEAD only\n"};

@@ -2,10 +2,11 @@
 
 namespace warmfork::feed {
 
-const metrics::Histogram& lateness_metric() {
-  static const metrics::Histogram lateness = metrics::histogram(metrics::Family::kFeedLateness);
-  return lateness;
-}
+namespace {
+const metrics::Histogram lateness = metrics::histogram(metrics::Family::kFeedLateness);
+}  // namespace
+
+const metrics::Histogram& lateness_metric() { return lateness; }
 
 TapeTotals totals_of(const Tape& tape, std::uint64_t packets) {
   if (tape.empty()) return {};

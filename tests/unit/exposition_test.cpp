@@ -281,6 +281,18 @@ TEST_F(MetricsServerTest, ServesEveryPath) {
   EXPECT_THAT(head, EndsWith("\r\n\r\n"));
 }
 
+TEST_F(MetricsServerTest, AConnectionServesMoreThanOneRequestButNoBodies) {
+  start();
+  Client client(*server_);
+  client.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const std::string both = client.rest();
+  EXPECT_THAT(both, HasSubstr("\r\n\r\nok\n"));
+  EXPECT_THAT(both, HasSubstr("HTTP/1.1 503"));
+  Client body(*server_);
+  body.send("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\nabc");
+  EXPECT_EQ(body.rest(), "");
+}
+
 TEST_F(MetricsServerTest, RefusesHeadsThatAreTooLong) {
   start();
   const std::string answer = get(*server_, "/metrics", "GET", "X: " + std::string(2 * kMostHeadBytes, 'x') + "\r\n");
