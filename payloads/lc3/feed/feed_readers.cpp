@@ -50,10 +50,19 @@ Status pin_this_thread(int cpu) {
 
 }  // namespace
 
+/// Readers of one program. Their master has it in memory: compiled code is shared by forks, and made only of words that
+/// are as in the master.
+struct FeedReaders::Family {
+  const Program* program = nullptr;  // while the object is made
+  std::unique_ptr<Lc3Vm> master;
+  std::unique_ptr<ForkSource> source;
+};
+
 struct FeedReaders::Reader {
   std::size_t number = 0;
   int cpu = -1;
   const Program* program = nullptr;  // while the object is made
+  Family* family = nullptr;
   PortConnections connections;
   std::unique_ptr<Fork> fork;
   std::unique_ptr<Lc3Vm> lc3;
@@ -89,12 +98,8 @@ Result<std::unique_ptr<FeedReaders>> FeedReaders::start(const kvm::Kvm& kvm, std
   self->machine_ = {.engine = options.engine,
                     .ports = {.ports = 2, .link_bytes = kLinkBytes, .feed_bytes = options.feed_bytes}};
   WARMFORK_TRY_ASSIGN(self->feed_, Feed::create(options.feed_bytes));
-  WARMFORK_TRY_ASSIGN(self->master_, Lc3Vm::create(kvm, self->machine_));
-  WARMFORK_TRY_ASSIGN(self->snapshot_, Snapshot::take(kvm, self->master_->machine()));
-  // One more than readers: a rehearsal that does not end costs its fork.
-  WARMFORK_TRY_ASSIGN(self->source_,
-                      make_fork_source(kvm, self->snapshot_, {.kind = options.fork}, programs.size() + 1));
   self->restart_ring();
+  for (const Program& program : programs) WARMFORK_TRY(self->add_family(kvm, programs, program));
   for (std::size_t i = 0; i < programs.size(); ++i) WARMFORK_TRY(self->make_reader(programs[i], i));
   if (options.warm_up && !tape.empty()) WARMFORK_TRY(self->warm_up(tape));
   if (options.answers) {
@@ -107,7 +112,7 @@ Result<std::unique_ptr<FeedReaders>> FeedReaders::start(const kvm::Kvm& kvm, std
   self->restart_ring();
   for (const auto& reader : self->readers_) {
     WARMFORK_TRY(self->power_on(*reader));
-    reader->program = nullptr;
+    reader->program = nullptr;  // its caller's
     reader->thread = std::thread([owner = self.get(), one = reader.get()] { owner->run(*one); });
   }
   for (const auto& reader : self->readers_) {
@@ -119,10 +124,33 @@ Result<std::unique_ptr<FeedReaders>> FeedReaders::start(const kvm::Kvm& kvm, std
 
 FeedReaders::~FeedReaders() { stop_readers(); }
 
+FeedReaders::Family* FeedReaders::family_of(const Program& program) const {
+  const auto found = std::ranges::find_if(
+      families_, [&](const auto& family) { return family->program->segments == program.segments; });
+  return found == families_.end() ? nullptr : found->get();
+}
+
+Status FeedReaders::add_family(const kvm::Kvm& kvm, std::span<const Program> programs, const Program& program) {
+  if (family_of(program) != nullptr) return {};
+  auto family = std::make_unique<Family>();
+  family->program = &program;
+  WARMFORK_TRY_ASSIGN(family->master, Lc3Vm::create(kvm, machine_));
+  WARMFORK_TRY(family->master->load(program));
+  WARMFORK_TRY_ASSIGN(auto snapshot, Snapshot::take(kvm, family->master->machine()));
+  const auto members =
+      std::ranges::count_if(programs, [&](const Program& other) { return other.segments == program.segments; });
+  // One more than readers: a rehearsal that does not end costs its fork.
+  WARMFORK_TRY_ASSIGN(family->source, make_fork_source(kvm, std::move(snapshot), {.kind = options_.fork},
+                                                       static_cast<std::size_t>(members) + 1));
+  families_.push_back(std::move(family));
+  return {};
+}
+
 Status FeedReaders::make_reader(const Program& program, std::size_t number) {
   auto reader = std::make_unique<Reader>();
   reader->number = number;
   reader->program = &program;
+  reader->family = family_of(program);
   if (!options_.cpus.empty()) reader->cpu = options_.cpus[number % options_.cpus.size()];
   reader->connections.ports[kFeedPort] = {.feed = true, .looks = alone_ ? kLooksAlone : kLooksShared};
   reader->connections.feed = feed_;
@@ -131,11 +159,12 @@ Status FeedReaders::make_reader(const Program& program, std::size_t number) {
     WARMFORK_TRY_ASSIGN(reader->connections.ports[kAnswerPort].out, Link::create(kLinkBytes));
     reader->connections.ports[kAnswerPort].looks = kLooksForRoom;
   }
-  WARMFORK_TRY_ASSIGN(const SharedBindings bindings, master_->bindings(reader->connections));
-  WARMFORK_TRY_ASSIGN(reader->fork, source_->make_with(bindings));
-  WARMFORK_TRY_ASSIGN(GuestCpu* const cpu, source_->make_cpu());
+  const Family& family = *reader->family;
+  WARMFORK_TRY_ASSIGN(const SharedBindings bindings, family.master->bindings(reader->connections));
+  WARMFORK_TRY_ASSIGN(reader->fork, family.source->make_with(bindings));
+  WARMFORK_TRY_ASSIGN(GuestCpu* const cpu, family.source->make_cpu());
   if (cpu != nullptr) WARMFORK_TRY(reader->fork->bind(*cpu));
-  reader->lc3 = master_->attach(*reader->fork);
+  reader->lc3 = family.master->attach(*reader->fork);
   readers_.push_back(std::move(reader));
   return {};
 }
@@ -345,6 +374,10 @@ void FeedReaders::run(Reader& reader) const {
 }
 
 bool FeedReaders::ended(std::size_t reader) const { return readers_[reader]->done.load(std::memory_order_acquire); }
+
+jit::CacheCounters FeedReaders::code_counters(std::size_t reader) const {
+  return readers_[reader]->family->master->code_counters();
+}
 
 SharedMemory& FeedReaders::cursor_page(std::size_t reader) const { return *readers_[reader]->connections.feed_cursor; }
 
