@@ -58,6 +58,31 @@ bool port_broken(const Port& port);
 
 /// True if a message is at hand, after taking one from the ring if there was none.
 bool take_message(Port& port);
+/// Takes up to `most` messages off the ring, none of them at hand: `store(bytes, copy_to)` says for each in turn
+/// whether it is wanted, and gets up to `bytes` bytes of it by copy_to(span). What was copied may be believed of as
+/// many as this returns. 0: there is none, it is not wanted, or take_message() has to see it.
+template <class Store>
+std::uint32_t take_messages(Port& port, std::uint32_t most, Store&& store) {
+  std::uint32_t taken = 0;
+  if (port.link) {
+    for (; taken != most; ++taken) {
+      const auto record = port.link->peek();
+      if (!record || record->type() == kEndOfStream) break;
+      if (!store(record->size(), [&](std::span<std::byte> out) { (void)record->copy_to(out); })) break;
+      ++port.received;
+      port.link->advance();
+    }
+  } else if (port.feed) {
+    // One that was overrun goes on at the latest message; take_message() is as good for that.
+    (void)port.feed->read_some(most, taken, [&](const ring::BroadcastRecord& record, const std::byte* payload) {
+      if (record.type == kEndOfStream) return false;
+      return store(record.size, [&](std::span<std::byte> out) {
+        ring::copy_once(out.data(), payload, out.size() < record.size ? out.size() : record.size);
+      });
+    });
+  }
+  return taken;
+}
 /// Before a run stops for want of a message: true if the sender will ring, or nobody does; false: there is one now.
 [[nodiscard]] bool may_sleep_for_message(Port& port);
 /// The same for want of room.
