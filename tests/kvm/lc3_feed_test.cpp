@@ -149,6 +149,9 @@ TEST_P(Lc3Feed, TwoReadersCountAndSumUpAllPackets) {
   }
   const auto readers = start({file("feed_count.asm"), file("feed_count.asm")}, *words);
   ASSERT_NE(readers, nullptr);
+  // All that both execute, in rehearsals and after, is one version of compiled code.
+  EXPECT_EQ(readers->code_counters(0).versions, 1U);
+  EXPECT_GT(readers->code_counters(0).instructions, 20U);
   publish(*readers, *words, 0, 2000);
   for (const feed::ReaderReport& report : readers->finish()) {
     expect_lossless(report, 5000);
@@ -158,6 +161,24 @@ TEST_P(Lc3Feed, TwoReadersCountAndSumUpAllPackets) {
     EXPECT_EQ((*report.program->registers)[3], 0);
     EXPECT_TRUE(report.program->ns_per_message);
   }
+}
+
+TEST_P(Lc3Feed, AnInspectorFindsWhatIsMissingOnTheWay) {
+  const auto words =
+      lc3::frames_to_words(tape({.packets = 3000, .content = feed::Content::kRaw, .gap_every = 1000}), kMemory);
+  ASSERT_TRUE(words);
+  const auto readers = start({file("feed_inspect.asm"), file("feed_count.asm")}, *words);
+  ASSERT_NE(readers, nullptr);
+  publish(*readers, *words, 0, 2000);
+  const feed::ReaderReport& report = readers->finish().front();
+  expect_lossless(report, words->totals().packets);
+  ASSERT_TRUE(report.program->registers);
+  const auto& r = *report.program->registers;
+  EXPECT_EQ(r[5], words->totals().packets);
+  EXPECT_EQ(r[2], 2) << "packets 999 and 1999 are missing";
+  EXPECT_EQ(r[3], 0);
+  EXPECT_EQ(r[4], 0);
+  EXPECT_EQ(r[1], static_cast<std::uint16_t>(r[5] * (64U - 4 - 14 - 20)));
 }
 
 TEST_P(Lc3Feed, TopOfBookIsTheHosts) {
@@ -286,9 +307,13 @@ NEXT    STI R0, IN_WAIT
         LDI R0, IN_COUNT
         BRz DONE
         ADD R3, R3, #1
-        LD  R2, TIME
+        AND R4, R4, #0
+        ADD R4, R4, #8
+AGAIN   LD  R2, TIME
 WORK    ADD R2, R2, #-1
         BRnp WORK
+        ADD R4, R4, #-1
+        BRp AGAIN
         BR  NEXT
 DONE    HALT
 TIME    .FILL x4000
