@@ -47,7 +47,7 @@ struct Options {
   std::vector<std::string> programs;
   std::string fork = "vm";
   std::string engine = "auto";
-  std::string ring = "4M";
+  std::string ring = "16M";
   std::string transmit;
   std::string memory = "1G";
   bool json = false;
@@ -412,7 +412,8 @@ void add_replay(CLI::App& app, Outcome& outcome) {
   verb->add_option("--engine", options->engine, "What executes programs")
       ->check(CLI::IsMember({"interp", "xbyak", "orc", "auto"}))
       ->capture_default_str();
-  verb->add_option("--ring", options->ring, "The ring that programs read, a power of two: how far they may fall behind")
+  verb->add_option("--ring", options->ring,
+                   "The ring that programs read, a power of two: how far they may fall behind (16M: 14 ms at 10 Gbps)")
       ->type_name("SIZE")
       ->capture_default_str();
   verb->add_option("--transmit", options->transmit, "Write what programs send from port 1 here, a nanosecond pcap")

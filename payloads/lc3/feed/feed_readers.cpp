@@ -27,8 +27,10 @@ constexpr std::size_t kMaxOutput = 64 << 10;  // of a program that is kept
 // own; if it is shared, another reader waits for it meanwhile.
 constexpr std::uint32_t kLooksAlone = 1 << 22, kLooksShared = 1 << 12;
 constexpr std::uint32_t kLooksForRoom = 1 << 12;
-// A rehearsal goes on for as long at most, looked at after each piece.
+// A rehearsal goes on for as long at most, looked at after each piece: longer for a larger ring, each page of which
+// takes a guest some microseconds the first time.
 constexpr std::uint64_t kRehearsalNs = 500'000'000, kRehearsalPiece = 20'000'000;
+constexpr double kRehearsalNsPerByte = 10;
 constexpr std::uint64_t kRehearsalDeadlineNs = 5'000'000'000;
 // Instructions before the clock starts: a machine that was just powered on stops some times to be given its code.
 constexpr std::uint64_t kUntimed = 10'000;
@@ -267,7 +269,9 @@ Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool 
       begin = tsc_now();
       continue;
     }
-    if (tsc_to_ns(took) > static_cast<double>(kRehearsalNs)) return false;
+    const double most =
+        static_cast<double>(kRehearsalNs) + kRehearsalNsPerByte * static_cast<double>(feed_->capacity());
+    if (tsc_to_ns(took) > most) return false;
   }
 }
 
