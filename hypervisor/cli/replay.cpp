@@ -282,7 +282,7 @@ Result<Ended> replay_to_programs(const Options& options, const Plan& plan, const
   const auto epoch_ns =
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
   WARMFORK_TRY_ASSIGN(ended.replayed, replay_into(*readers, feed, plan, signals));
-  ended.readers = readers->finish();
+  ended.readers = readers->finish(ended.replayed.counters.interrupted);
   if (!options.transmit.empty()) {
     WARMFORK_TRY(readers->write_answers(options.transmit, epoch, epoch_ns));
     const lc3::Answers& answers = readers->answers();

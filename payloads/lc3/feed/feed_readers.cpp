@@ -36,6 +36,7 @@ constexpr std::uint64_t kRehearsalDeadlineNs = 5'000'000'000;
 constexpr std::uint64_t kUntimed = 10'000;
 constexpr int kTimedRehearsals = 5;
 constexpr double kLongRehearsalNs = 20e6;
+constexpr std::uint64_t kHurriedGraceNs = 500'000'000;
 constexpr std::uint64_t kPiece = std::uint64_t{1} << 40;  // instructions of a run: for ever
 
 Status pin_this_thread(int cpu) {
@@ -419,9 +420,10 @@ feed::ReaderReport FeedReaders::report_of(const Reader& reader) const {
   return report;
 }
 
-const std::vector<feed::ReaderReport>& FeedReaders::finish() {
+const std::vector<feed::ReaderReport>& FeedReaders::finish(bool hurry) {
   if (finished_) return reports_;
   finished_ = true;
+  const std::uint64_t grace_ns = hurry ? std::min(options_.grace_ns, kHurriedGraceNs) : options_.grace_ns;
   (void)writer_->push({}, kEndOfStream);
   ended_ = 1;
   const std::uint64_t begin = tsc_now();
@@ -429,7 +431,7 @@ const std::vector<feed::ReaderReport>& FeedReaders::finish() {
     return std::ranges::all_of(readers_,
                                [](const auto& reader) { return reader->done.load(std::memory_order_acquire); });
   };
-  while (!all_done() && tsc_to_ns(tsc_now() - begin) < static_cast<double>(options_.grace_ns)) {
+  while (!all_done() && tsc_to_ns(tsc_now() - begin) < static_cast<double>(grace_ns)) {
     idle();
     std::this_thread::yield();
   }

@@ -83,8 +83,9 @@ class FeedReaders {
   void idle() noexcept;
 
   /// Ends the stream, waits for the programs (those that do not end in time are stopped), and says what they have seen
-  /// and done. Nothing is published after. The second time it returns the same.
-  [[nodiscard]] const std::vector<feed::ReaderReport>& finish();
+  /// and done. Nothing is published after. `hurry`: somebody wants to see the end, half a second is enough. The second
+  /// time it returns the same.
+  [[nodiscard]] const std::vector<feed::ReaderReport>& finish(bool hurry = false);
   /// After finish().
   [[nodiscard]] const Answers& answers() const { return answers_; }
   /// Writes the answers that were kept, in the order in which they came: each an Ethernet frame to 02:00:00:00:00:00
