@@ -274,7 +274,9 @@ TEST_P(Lc3Feed, AnswersComeBackAndAreTimed) {
   EXPECT_GT(answers.ticks.min(), 0U);
   const std::string path =
       (std::filesystem::temp_directory_path() / fmt::format("warmfork-answers-{}.pcap", ::getpid())).string();
-  ASSERT_TRUE(readers->write_answers(path, epoch, 1'000'000'000));
+  auto file = feed::PcapWriter::create(path);
+  ASSERT_TRUE(file) << file.error().message;
+  ASSERT_TRUE(readers->write_answers(std::move(*file), epoch, 1'000'000'000));
   const auto written = feed::read_pcap(path);
   std::filesystem::remove(path);
   ASSERT_TRUE(written) << written.error().message;

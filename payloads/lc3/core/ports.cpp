@@ -207,7 +207,10 @@ std::uint16_t read_port(State& state, std::uint16_t address) {
       const bool there = take_message(port);
       unsigned value = peek_port(state, address);
       if (!there && port.ended) value |= kPortEnded;
-      if (port.out && port.out->claim(2 * kPortMessageWords) != nullptr) value |= kPortRoom;
+      if (port.out) {
+        const std::uint32_t most = port.out->longest();
+        if (port.out->claim(most < 2 * kPortMessageWords ? most : 2 * kPortMessageWords) != nullptr) value |= kPortRoom;
+      }
       return static_cast<std::uint16_t>(value);
     }
     case PortRegister::kLength:

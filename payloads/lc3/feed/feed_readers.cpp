@@ -447,8 +447,7 @@ const std::vector<feed::ReaderReport>& FeedReaders::finish(bool hurry) {
   return reports_;
 }
 
-Status FeedReaders::write_answers(const std::string& path, std::uint64_t epoch, std::uint64_t epoch_ns) const {
-  WARMFORK_TRY_ASSIGN(feed::PcapWriter writer, feed::PcapWriter::create(path));
+Status FeedReaders::write_answers(feed::PcapWriter file, std::uint64_t epoch, std::uint64_t epoch_ns) const {
   std::array<std::byte, feed::kEthernetBytes + kMessageBytes> frame{};
   constexpr std::uint16_t kLocalExperiment = 0x88b5;
   frame[0] = frame[6] = std::byte{2};
@@ -464,11 +463,11 @@ Status FeedReaders::write_answers(const std::string& path, std::uint64_t epoch, 
     frame[11] = static_cast<std::byte>(kept.reader);
     const std::uint64_t since = kept.tick > epoch ? kept.tick - epoch : 0;
     const std::size_t bytes = feed::kEthernetBytes + kept.bytes;
-    WARMFORK_TRY(writer.write(epoch_ns + static_cast<std::uint64_t>(tsc_to_ns(since)), std::span(frame).first(bytes),
-                              static_cast<std::uint32_t>(bytes)));
+    WARMFORK_TRY(file.write(epoch_ns + static_cast<std::uint64_t>(tsc_to_ns(since)), std::span(frame).first(bytes),
+                            static_cast<std::uint32_t>(bytes)));
     at += sizeof kept + kept.bytes;
   }
-  return writer.finish();
+  return file.finish();
 }
 
 }  // namespace warmfork::lc3

@@ -37,6 +37,10 @@
 #include <string>
 #include <vector>
 
+namespace warmfork::feed {
+class PcapWriter;
+}
+
 namespace warmfork::lc3 {
 
 struct FeedReaderOptions {
@@ -90,8 +94,9 @@ class FeedReaders {
   [[nodiscard]] const Answers& answers() const { return answers_; }
   /// Writes the answers that were kept, in the order in which they came: each an Ethernet frame to 02:00:00:00:00:00
   /// from 02:00:00:00:01:NN (the reader) of type x88B5 (IEEE 802: local experiments), its words in network byte order.
-  /// `epoch_ns`: time since 1970 at tick `epoch`. Errors: as PcapWriter.
-  [[nodiscard]] Status write_answers(const std::string& path, std::uint64_t epoch, std::uint64_t epoch_ns) const;
+  /// `epoch_ns`: time since 1970 at tick `epoch`. `file`: new, and made before the feed, so that one which cannot be
+  /// written is found out then. Errors: as PcapWriter.
+  [[nodiscard]] Status write_answers(feed::PcapWriter file, std::uint64_t epoch, std::uint64_t epoch_ns) const;
 
   /// Messages so far.
   [[nodiscard]] std::uint64_t published() const { return writer_ ? writer_->sequence() - ended_ : 0; }
