@@ -294,6 +294,25 @@ TEST_P(PortsTest, StatusSaysThatThereIsRoomInARingOfTheLeastSize) {
   EXPECT_EQ(m.r(0), kPortSends | kPortRoom) << "for the longest message that it can take";
 }
 
+TEST_P(PortsTest, WhatNobodyWillReadIsThrownAwayWithoutRoom) {
+  sends();
+  forget_receiver(*ports, 0);
+  program(R"(
+    LD  R1, BUFFER
+    LD  R2, TIMES
+SEND  STI R1, P0_SEND
+    ADD R2, R2, #-1
+    BRp SEND
+    LDI R0, P0_STATUS
+    HALT
+TIMES .FILL #30000)");
+  m.words(0x4000, {1, 42});
+  finish();
+  EXPECT_EQ(m.r(0), kPortSends | kPortRoom);
+  EXPECT_EQ(ports->ports[0].sent, 30000U);
+  EXPECT_EQ(got(), std::vector<std::uint16_t>{0xdead});
+}
+
 TEST_P(PortsTest, ReceiveStoresMessagesOfAllLengthsAndAnOddByteIsHalfAWord) {
   receives();
   std::vector<std::byte> bytes(2100, std::byte{0xa5});

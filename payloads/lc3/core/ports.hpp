@@ -31,7 +31,7 @@ struct Port {
   // Sending.
   std::uint16_t out_words;
   std::uint64_t sent;
-  bool out_too_long, refused;
+  bool out_too_long, refused, unread;
   std::uint16_t out_message[kPortMessageWords];
 
   std::uint32_t receive_looks, send_looks;
@@ -50,6 +50,8 @@ struct Ports {
                                 const void* peer, std::uint64_t capacity, std::uint64_t options);
 /// No message will come that is not in the ring already: whoever sent there is gone.
 void end_port(Ports& ports, std::uint32_t port);
+/// Whoever receives from this port is gone: what is sent is thrown away, at once.
+void forget_receiver(Ports& ports, std::uint32_t port);
 /// Tells whoever receives from this port that nothing more will come. False: there is no room to say so, or nobody.
 [[nodiscard]] bool finish_port(Ports& ports, std::uint32_t port);
 
