@@ -310,7 +310,7 @@ NEXT    STI R0, IN_WAIT
         BRz DONE
         ADD R3, R3, #1
         AND R4, R4, #0
-        ADD R4, R4, #8
+        ADD R4, R4, #3
 AGAIN   LD  R2, TIME
 WORK    ADD R2, R2, #-1
         BRnp WORK
