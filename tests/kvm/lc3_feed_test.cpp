@@ -310,7 +310,7 @@ NEXT    STI R0, IN_WAIT
         BRz DONE
         ADD R3, R3, #1
         AND R4, R4, #0
-        ADD R4, R4, #3
+        ADD R4, R4, #8
 AGAIN   LD  R2, TIME
 WORK    ADD R2, R2, #-1
         BRnp WORK
@@ -341,7 +341,7 @@ TEST_P(Lc3Feed, EveryMessageIsReceivedOrLostWhateverReadersDo) {
   const auto halts = ten_and("HALT\n"), dies = ten_and(".FILL xD000\n"), hangs = ten_and("HERE BR HERE\n");
   const auto readers = start({file("feed_count.asm"), program(kSlow.c_str()), program(halts.c_str()),
                               program(dies.c_str()), program(halts.c_str()), program(hangs.c_str())},
-                             *words, {.feed_bytes = 32768, .grace_ns = 3'000'000'000 / scaled(10), .warm_up = false});
+                             *words, {.feed_bytes = 16384, .grace_ns = 3'000'000'000 / scaled(10), .warm_up = false});
   ASSERT_NE(readers, nullptr);
   publish(*readers, *words, 0, 100);
   // One whose page cannot be true: as its guest, not its program, could write it.
