@@ -21,35 +21,52 @@ namespace warmfork::bench {
 namespace {
 
 constexpr std::size_t kMemory = std::size_t{64} << 20;
-constexpr std::uint64_t kRing = std::uint64_t{4} << 20;
+constexpr std::uint64_t kRing = std::uint64_t{64} << 20;  // some 50 ms of a full line of 10 Gbps
+constexpr double kLineRate10G = 14'880'952;               // shortest frames a second
 constexpr std::uint64_t kGraceNs = 2'000'000'000;
 constexpr double kTrialSeconds = 0.1;
 
-// Looks at one field of every packet, the UDP destination port, in bursts of messages of which RECEIVE stores the
-// headers. R3: how many there were.
+// Looks into every packet as payloads/lc3/programs/feed_inspect.asm: length, EtherType, the UDP header's length and the
+// low word of the number that generated frames have, which must follow the one before. R3: how often it did not.
 constexpr const char* kHandler = R"(
         .ORIG x3000
         LD  R0, BURST
         STI R0, IN_BURST
         LD  R5, STRIDE
         STI R5, IN_STRIDE
+        LD  R7, MINUS_IPV4
+        AND R1, R1, #0
+        AND R2, R2, #0
         AND R3, R3, #0
 NEXT    STI R0, IN_WAIT
         LD  R4, BUFFER
         STI R4, IN_RECEIVE
         LDI R6, IN_COUNT
         BRz DONE
-MESSAGE LDR R0, R4, #19
-        BRz OTHER
-        ADD R3, R3, #1
-OTHER   ADD R4, R4, R5
+MESSAGE LDR R0, R4, #0
+        BRz SAME
+        LDR R0, R4, #7
+        ADD R0, R0, R7
+        BRnp SAME
+        LDR R0, R4, #20
+        ADD R1, R1, R0
+        LDR R0, R4, #25
+        ADD R0, R0, R2
+        BRnp BREAK
+        ADD R2, R2, #-1
+SAME    ADD R4, R4, R5
         ADD R6, R6, #-1
         BRp MESSAGE
         BR  NEXT
+BREAK   LDR R2, R4, #25
+        NOT R2, R2
+        ADD R3, R3, #1
+        BR  SAME
 DONE    HALT
 BUFFER  .FILL x4000
-BURST   .FILL #512
-STRIDE  .FILL #22
+BURST   .FILL #256
+STRIDE  .FILL #32
+MINUS_IPV4 .FILL xF800
 IN_RECEIVE .FILL xFE27
 IN_BURST   .FILL xFE28
 IN_STRIDE  .FILL xFE29
@@ -205,15 +222,26 @@ Status measure_rates(const SuiteOptions& options, std::vector<Figure>& out) {
     }
     const std::string name = fmt::format("feed/rate/{}", frame_bytes);
     Figure floor = rate_figure(name + "/host_thread", frame_bytes, 1, rates, lateness);
-    for (const unsigned readers : {1U, 2U, 8U}) {
-      if (frame_bytes == 64 && readers != 1) continue;
-      if (readers == 8 && std::thread::hardware_concurrency() < 9) continue;
-      options.say(fmt::format("feed: {}-byte frames, {} guest{}", frame_bytes, readers, readers == 1 ? "" : "s"));
+    struct Guests {
+      unsigned readers;
+      lc3::Engine engine;
+    };
+    std::vector<Guests> all{{1, lc3::Engine::kXbyak}};
+    if (frame_bytes == 64) {
+      all.push_back({1, lc3::Engine::kInterpreter});
+      all.push_back({1, lc3::Engine::kOrc});
+    } else {
+      all.push_back({2, lc3::Engine::kXbyak});
+      if (std::thread::hardware_concurrency() >= 9) all.push_back({8, lc3::Engine::kXbyak});
+    }
+    for (const auto [readers, engine] : all) {
+      const char* const engine_name = lc3::kEngineNames.at(static_cast<std::size_t>(engine));
+      options.say(fmt::format("feed: {}-byte frames, {} guest{}, {}", frame_bytes, readers, readers == 1 ? "" : "s",
+                              engine_name));
       rates.clear();
       for (std::uint64_t round = 0; round < rounds; ++round) {
         WARMFORK_TRY_ASSIGN(const Best best, highest_rate(1e4, most, [&](std::uint64_t rate) -> Result<Trial> {
-                              WARMFORK_TRY_ASSIGN(const auto guests,
-                                                  start_readers(options, tape, lc3::Engine::kXbyak, readers));
+                              WARMFORK_TRY_ASSIGN(const auto guests, start_readers(options, tape, engine, readers));
                               WARMFORK_TRY_ASSIGN(Trial trial, replay_at(tape, rate, *guests));
                               for (const feed::ReaderReport& report : guests->finish()) {
                                 if (!report.program->failure.empty()) {
@@ -226,7 +254,9 @@ Status measure_rates(const SuiteOptions& options, std::vector<Figure>& out) {
         rates.push_back(best.rate);
         lateness = best.lateness_p99_ns;
       }
-      Figure figure = rate_figure(name + "/guest", frame_bytes, readers, rates, lateness);
+      const std::string variant = engine == lc3::Engine::kXbyak ? "" : fmt::format("_{}", engine_name);
+      Figure figure = rate_figure(name + "/guest" + variant, frame_bytes, readers, rates, lateness);
+      if (frame_bytes == 64) figure.counters["of_10G_line"] = figure.p50 / kLineRate10G;
       set_floor(figure, floor);
       out.push_back(std::move(figure));
     }

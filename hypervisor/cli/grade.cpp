@@ -244,14 +244,17 @@ Result<int> run_checked(const Options& options) {
   auto graded = lc3::grade(kvm, set, submissions, how);
   if (line) print_message("\r\033[K");
   WARMFORK_TRY_ASSIGN(const lc3::GradeReport report, std::move(graded));
-  const int code = report.interrupted ? 128 + signals->signal() : report.all_passed() ? kSuccess : kFailure;
+  int code = report.interrupted ? 128 + signals->signal() : report.all_passed() ? kSuccess : kFailure;
   if (!options.junit.empty()) {
     const std::string xml = lc3::junit_xml(report, set);
     if (options.junit == "-") {
       fmt::print("{}", xml);
       return code;
     }
-    WARMFORK_TRY(write_file(options.junit, xml.data(), xml.size()));
+    // What was graded is not lost with the file.
+    if (const auto written = write_file(options.junit, xml.data(), xml.size()); !written) {
+      code = cli::report(written.error());
+    }
   }
   options.json ? print_json(report, set, code) : print_table(report, set, options.details);
   if (report.interrupted && !options.json)

@@ -34,6 +34,10 @@ TEST_F(Grade, TheCourseIsGraded) {
   EXPECT_THAT(ended.out, HasSubstr("not done after 10000 instructions"));
   EXPECT_THAT(ended.out, HasSubstr("1 of 3 submissions passed all 3 tests"));
   EXPECT_THAT(read_text(path("out.xml")), HasSubstr("<failure type=\"instruction_limit\""));
+  const Ended full =
+      run_cli({"grade", kCourse + "/submissions/alice.asm", "--tests", kCourse + "/tests", "--junit", "/dev/full"});
+  EXPECT_EQ(full.code, 4);
+  EXPECT_THAT(full.out, HasSubstr("1 of 1 submissions passed")) << "not lost with the file";
   EXPECT_EQ(run_cli({"grade", kCourse + "/submissions/alice.asm", "--tests", kCourse + "/tests"}).code, 0);
 }
 

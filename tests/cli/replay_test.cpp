@@ -64,5 +64,17 @@ TEST_F(ReplayTest, AProgramThatLosesOrFailsFailsTheReplay) {
   EXPECT_EQ(run_cli({"replay", make_feed(), "--program", path("missing.asm")}).code, 3);
 }
 
+TEST_F(ReplayTest, AnswersThatCannotBeWrittenCostNeitherTheFeedNorItsCertificate) {
+  const std::string feed = make_feed(), trigger = program("feed_trigger.asm");
+  const Ended same = run_cli({"replay", feed, "--program", trigger, "--transmit", feed});
+  EXPECT_EQ(same.code, 2);
+  EXPECT_THAT(same.err, HasSubstr("the file to be replayed"));
+  const Ended full = run_cli(
+      {"replay", feed, "--decode", "itch", "--program", trigger, "--engine", "interp", "--transmit", "/dev/full"});
+  EXPECT_EQ(full.code, 4);
+  EXPECT_THAT(full.err, HasSubstr("/dev/full: No space left"));
+  EXPECT_THAT(full.out, HasSubstr("sent        1001 packets"));
+}
+
 }  // namespace
 }  // namespace warmfork::test

@@ -149,6 +149,9 @@ TEST_P(Lc3Feed, TwoReadersCountAndSumUpAllPackets) {
   }
   const auto readers = start({file("feed_count.asm"), file("feed_count.asm")}, *words);
   ASSERT_NE(readers, nullptr);
+  // All that both execute, in rehearsals and after, is one version of compiled code.
+  EXPECT_EQ(readers->code_counters(0).versions, 1U);
+  EXPECT_GT(readers->code_counters(0).instructions, 20U);
   publish(*readers, *words, 0, 2000);
   for (const feed::ReaderReport& report : readers->finish()) {
     expect_lossless(report, 5000);
@@ -158,6 +161,24 @@ TEST_P(Lc3Feed, TwoReadersCountAndSumUpAllPackets) {
     EXPECT_EQ((*report.program->registers)[3], 0);
     EXPECT_TRUE(report.program->ns_per_message);
   }
+}
+
+TEST_P(Lc3Feed, AnInspectorFindsWhatIsMissingOnTheWay) {
+  const auto words =
+      lc3::frames_to_words(tape({.packets = 3000, .content = feed::Content::kRaw, .gap_every = 1000}), kMemory);
+  ASSERT_TRUE(words);
+  const auto readers = start({file("feed_inspect.asm"), file("feed_count.asm")}, *words);
+  ASSERT_NE(readers, nullptr);
+  publish(*readers, *words, 0, 2000);
+  const feed::ReaderReport& report = readers->finish().front();
+  expect_lossless(report, words->totals().packets);
+  ASSERT_TRUE(report.program->registers);
+  const auto& r = *report.program->registers;
+  EXPECT_EQ(r[5], words->totals().packets);
+  EXPECT_EQ(r[2], 2) << "packets 999 and 1999 are missing";
+  EXPECT_EQ(r[3], 0);
+  EXPECT_EQ(r[4], 0);
+  EXPECT_EQ(r[1], static_cast<std::uint16_t>(r[5] * (64U - 4 - 14 - 20)));
 }
 
 TEST_P(Lc3Feed, TopOfBookIsTheHosts) {
@@ -253,7 +274,9 @@ TEST_P(Lc3Feed, AnswersComeBackAndAreTimed) {
   EXPECT_GT(answers.ticks.min(), 0U);
   const std::string path =
       (std::filesystem::temp_directory_path() / fmt::format("warmfork-answers-{}.pcap", ::getpid())).string();
-  ASSERT_TRUE(readers->write_answers(path, epoch, 1'000'000'000));
+  auto file = feed::PcapWriter::create(path);
+  ASSERT_TRUE(file) << file.error().message;
+  ASSERT_TRUE(readers->write_answers(std::move(*file), epoch, 1'000'000'000));
   const auto written = feed::read_pcap(path);
   std::filesystem::remove(path);
   ASSERT_TRUE(written) << written.error().message;
@@ -286,9 +309,13 @@ NEXT    STI R0, IN_WAIT
         LDI R0, IN_COUNT
         BRz DONE
         ADD R3, R3, #1
-        LD  R2, TIME
+        AND R4, R4, #0
+        ADD R4, R4, #8
+AGAIN   LD  R2, TIME
 WORK    ADD R2, R2, #-1
         BRnp WORK
+        ADD R4, R4, #-1
+        BRp AGAIN
         BR  NEXT
 DONE    HALT
 TIME    .FILL x4000
@@ -314,7 +341,7 @@ TEST_P(Lc3Feed, EveryMessageIsReceivedOrLostWhateverReadersDo) {
   const auto halts = ten_and("HALT\n"), dies = ten_and(".FILL xD000\n"), hangs = ten_and("HERE BR HERE\n");
   const auto readers = start({file("feed_count.asm"), program(kSlow.c_str()), program(halts.c_str()),
                               program(dies.c_str()), program(halts.c_str()), program(hangs.c_str())},
-                             *words, {.feed_bytes = 32768, .grace_ns = 3'000'000'000 / scaled(10), .warm_up = false});
+                             *words, {.feed_bytes = 16384, .grace_ns = 3'000'000'000 / scaled(10), .warm_up = false});
   ASSERT_NE(readers, nullptr);
   publish(*readers, *words, 0, 100);
   // One whose page cannot be true: as its guest, not its program, could write it.

@@ -285,6 +285,64 @@ TEST_P(PortsTest, TheEndOfTheStreamEndsAWait) {
   EXPECT_EQ(m.r(0), kPortReceives | kPortEnded);
 }
 
+TEST_P(PortsTest, StatusSaysThatThereIsRoomInARingOfTheLeastSize) {
+  Pages own(ring::spsc_producer_part_bytes(4096)), peer(4096);
+  ring::format_spsc(own.as<ring::SpscProducerPage>(), peer.as<ring::SpscConsumerPage>(), 4096);
+  ASSERT_TRUE(connect_port(*m, *ports, 0, PortKind::kTransmit, own.bytes, peer.bytes, 4096, port_options(0)));
+  program("LDI R0, P0_STATUS");
+  finish();
+  EXPECT_EQ(m.r(0), kPortSends | kPortRoom) << "for the longest message that it can take";
+}
+
+TEST_P(PortsTest, WhatNobodyWillReadIsThrownAwayWithoutRoom) {
+  sends();
+  forget_receiver(*ports, 0);
+  program(R"(
+    LD  R1, BUFFER
+    LD  R2, TIMES
+SEND  STI R1, P0_SEND
+    ADD R2, R2, #-1
+    BRp SEND
+    LDI R0, P0_STATUS
+    HALT
+TIMES .FILL #30000)");
+  m.words(0x4000, {1, 42});
+  finish();
+  EXPECT_EQ(m.r(0), kPortSends | kPortRoom);
+  EXPECT_EQ(ports->ports[0].sent, 30000U);
+  EXPECT_EQ(got(), std::vector<std::uint16_t>{0xdead});
+}
+
+TEST_P(PortsTest, ReceiveStoresMessagesOfAllLengthsAndAnOddByteIsHalfAWord) {
+  receives();
+  std::vector<std::byte> bytes(2100, std::byte{0xa5});
+  std::vector<std::size_t> sizes;
+  for (std::size_t size = 0; size < 60; ++size) sizes.push_back(size);
+  for (const std::size_t size : sizes) ASSERT_TRUE(producer.push(std::span(bytes).first(size)));
+  program(R"(
+    LD  R0, MANY
+    STI R0, P0_BURST
+    LD  R0, APART
+    STI R0, P0_STRIDE
+    LD  R1, BUFFER
+    STI R1, P0_RECEIVE
+    LDI R2, P0_COUNT
+    HALT
+MANY  .FILL #100
+APART .FILL #25)");
+  for (std::uint16_t i = 0; i < 100 * 25; ++i) m.at(static_cast<std::uint16_t>(0x4000 + i)) = 0x1111;
+  finish();
+  EXPECT_EQ(m.r(2), sizes.size());
+  for (const std::size_t size : sizes) {
+    const auto first = static_cast<std::uint16_t>(0x4000 + 25 * size);
+    EXPECT_EQ(m.at(first), (size + 1) / 2);
+    for (std::size_t i = 0; i < 24; ++i) {
+      const int expected = 2 * i + 1 < size ? 0xa5a5 : 2 * i < size ? 0xa5 : 0x1111;
+      EXPECT_EQ(m.at(static_cast<std::uint16_t>(first + 1 + i)), expected) << size << " bytes, word " << i;
+    }
+  }
+}
+
 TEST_P(PortsTest, AnEndedPortStillGivesWhatItsRingHolds) {
   receives();
   give({42});

@@ -260,6 +260,56 @@ TEST(TrustedBroadcast, WhatIsOverwrittenWhileItIsCopiedIsNotAccepted) {
   EXPECT_EQ(reader.lost(), 300U);
 }
 
+TEST(TrustedBroadcast, SeveralRecordsAreTakenAtOnceOrNone) {
+  const Memory memory;
+  BroadcastWriter writer = memory.writer();
+  auto reader = memory.reader<Trusted>();
+  std::uint32_t taken = 1;
+  std::string seen;
+  const auto take = [&](const BroadcastRecord& record, const std::byte* payload) {
+    if (record.type == 7) return false;
+    seen += std::to_string(record.sequence) + ":" +
+            std::string(reinterpret_cast<const char*>(payload), std::size_t{record.size}) + " ";
+    return true;
+  };
+  EXPECT_EQ(reader.read_some(4, taken, take), Found::kNothing);
+  EXPECT_EQ(taken, 0U);
+  ASSERT_TRUE(writer.push(bytes("a")) && writer.push(bytes("")) && writer.push(bytes("ccc")));
+  ASSERT_TRUE(writer.push(bytes("not this"), 7) && writer.push(bytes("e")));
+  EXPECT_EQ(reader.read_some(2, taken, take), Found::kRecord);
+  EXPECT_EQ(seen, "0:a 1: ");
+  EXPECT_EQ(reader.read_some(~0U, taken, take), Found::kRecord);
+  EXPECT_EQ(seen, "0:a 1: 2:ccc ");
+  EXPECT_EQ(taken, 1U);
+  EXPECT_EQ(reader.read_some(~0U, taken, take), Found::kNothing) << "the next one is not wanted";
+  EXPECT_EQ(read_text(reader), "3:not this");
+  // Across the ring's end, in turns with single reads.
+  for (std::uint64_t n = 5; n < 500; n += 4) {
+    for (int i = 0; i < 4; ++i) ASSERT_TRUE(writer.push(bytes(std::string(n % 41, 'x'))));
+    std::uint32_t got = 0;
+    while (reader.read_some(3, taken, take) == Found::kRecord) got += taken;
+    ASSERT_EQ(got, n == 5 ? 5U : 4U);
+  }
+  EXPECT_EQ(reader.lost(), 0U);
+  // Overrun before, and overrun while they are copied: none of them counts.
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(writer.push(bytes("lost")));
+  EXPECT_EQ(reader.read_some(8, taken, take), Found::kOverrun);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(writer.push(bytes("torn")));
+  const std::uint64_t before = reader.sequence();
+  EXPECT_EQ(reader.read_some(8, taken,
+                             [&](const BroadcastRecord& record, const std::byte* payload) {
+                               for (int i = 0; i < 300; ++i) EXPECT_TRUE(writer.push(bytes("new")));
+                               return take(record, payload);
+                             }),
+            Found::kOverrun);
+  EXPECT_EQ(taken, 0U);
+  EXPECT_EQ(reader.sequence(), before);
+  seen.clear();
+  EXPECT_EQ(reader.read_some(8, taken, take), Found::kRecord);
+  EXPECT_EQ(seen, std::to_string(writer.sequence() - 1) + ":new ");
+  EXPECT_EQ(reader.lost(), writer.sequence() - 1 - before);
+}
+
 // --- threads -------------------------------------------------------------------------------------------------------
 
 // A payload whose every word says its number, and whose length does too.
@@ -336,6 +386,47 @@ TEST(TrustedBroadcast, NoTornRecordIsAcceptedInPlace) {
     if (!reader.advance()) continue;
     ASSERT_TRUE(whole) << record.sequence;
     ++got;
+  }
+  EXPECT_EQ(got + reader.lost(), records);
+}
+
+TEST(TrustedBroadcast, NoTornRecordIsAmongSeveral) {
+  const Memory memory;
+  const std::uint64_t records = scaled(100'000);
+  std::atomic<bool> done{false};
+  std::jthread other([&] {
+    BroadcastWriter writer = memory.writer();
+    std::array<std::uint64_t, 64> payload{};
+    for (std::uint64_t n = 0; n < records; ++n) {
+      payload.fill(n);
+      EXPECT_TRUE(writer.push(std::as_bytes(std::span(payload).first(words_of(n)))));
+      if (n % 2000 < 100) std::this_thread::yield();
+    }
+    done = true;
+  });
+  auto reader = memory.reader<Trusted>();
+  std::array<std::uint64_t, 64> payload{};
+  std::uint64_t got = 0;
+  for (bool last = false;;) {
+    bool whole = true;
+    std::uint32_t taken = 0;
+    const Found found = reader.read_some(20, taken, [&](const BroadcastRecord& record, const std::byte* from) {
+      if (record.size > sizeof payload) return whole = false;
+      copy_once(payload.data(), from, record.size);
+      whole &= record.size == words_of(record.sequence) * 8;
+      for (std::size_t i = 0; i < record.size / 8; ++i) whole &= payload[i] == record.sequence;
+      return true;
+    });
+    if (found == Found::kNothing) {
+      ASSERT_TRUE(whole);
+      if (last) break;
+      last = done;
+      std::this_thread::yield();
+    }
+    if (found != Found::kRecord) continue;
+    ASSERT_TRUE(whole);
+    got += taken;
+    ASSERT_EQ(got + reader.lost(), reader.sequence());
   }
   EXPECT_EQ(got + reader.lost(), records);
 }

@@ -22,9 +22,9 @@
 //
 // LENGTH, DATA, SEQUENCE, TYPE and NEXT concern the message at hand, which the first of STATUS, LENGTH, DATA, TYPE or
 // SEQUENCE takes from the ring if there is none. SEND and FLUSH complete when there is room: nothing sent is ever lost.
-// A message longer than 1,024 words is not sent, one that would begin or end in device space neither: STATUS bit 9.
-// WAIT, SEND and FLUSH do not count as executed before they complete; a run may stop in them (StopReason::kWaiting). A
-// port that is not connected reads as 0 and ignores writes.
+// A message longer than 1,024 words (or half of the ring) is not sent, one that would begin or end in device space
+// neither: STATUS bit 9. WAIT, SEND and FLUSH do not count as executed before they complete; a run may stop in them
+// (StopReason::kWaiting). A port that is not connected reads as 0 and ignores writes.
 #pragma once
 
 #include <cstdint>

@@ -40,7 +40,9 @@
 //   lc3_watch               address, count, WatchFlags   1, or 0 if there is no instrumentation; wraps at xFFFF
 //   lc3_connect             port, PortKind, own, peer,   1, or 0: the addresses do not hold a ring of `capacity` bytes
 //                           capacity, options            (ports.hpp). Addresses of shared memory in the guest
-//   lc3_end_port            port                         0; nothing more will come there than is in the ring
+//   lc3_end_port            port, sends                  0; nothing more will come there than is in the ring, or
+//   (sends:
+//                                                         1) nobody will read what is sent
 //   lc3_finish_port         port                         1: whoever receives from it has been told that nothing more
 //                                                        will come; 0: its ring is full, or there is none
 //   lc3_port_report         port                         address of kPortReportWords words (ports.hpp), or 0

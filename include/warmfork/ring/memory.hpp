@@ -68,8 +68,47 @@ template <class Ready>
   return false;
 }
 
-/// memcpy from or to memory that another side may be writing: the compiler can neither repeat it nor split it into a
-/// second read, so what was copied is what gets checked. Either pointer may be null if `size` is 0.
+/// Copies of at most so many bytes are made in place: what a short one costs is the call and, in guests, how long
+/// musl's memcpy takes to begin (up to seven single bytes, then "rep movsq").
+inline constexpr std::size_t kShortCopy = 256;
+
+template <class Word>
+inline void move_word(std::byte* to, const std::byte* from) {
+  struct [[gnu::packed, gnu::may_alias]] Unaligned {
+    Word word;
+  };
+  // SAFETY: the caller has so many bytes at both ends; no alignment is assumed.
+  reinterpret_cast<Unaligned*>(to)->word = reinterpret_cast<const Unaligned*>(from)->word;
+}
+
+/// memcpy. The last bytes may be copied twice: what counts is what has arrived.
+inline void copy_bytes(void* to_bytes, const void* from_bytes, std::size_t size) {
+  using Vector [[gnu::vector_size(16)]] = long long;
+  auto* const to = static_cast<std::byte*>(to_bytes);
+  const auto* const from = static_cast<const std::byte*>(from_bytes);
+  if (__builtin_constant_p(size) || size > kShortCopy) {
+    __builtin_memcpy(to, from, size);
+  } else if (size >= sizeof(Vector)) {
+    const std::size_t last = size - sizeof(Vector);
+    for (std::size_t at = 0; at < last; at += sizeof(Vector)) {
+      move_word<Vector>(to + at, from + at);
+      asm volatile("" : "+r"(at));  // or the compiler sees that this is a memcpy, and calls it
+    }
+    move_word<Vector>(to + last, from + last);
+  } else if (size >= 8) {
+    move_word<std::uint64_t>(to, from);
+    move_word<std::uint64_t>(to + size - 8, from + size - 8);
+  } else if (size >= 4) {
+    move_word<std::uint32_t>(to, from);
+    move_word<std::uint32_t>(to + size - 4, from + size - 4);
+  } else if (size != 0) {
+    to[0] = from[0];
+    if (size >= 2) move_word<std::uint16_t>(to + size - 2, from + size - 2);
+  }
+}
+
+/// copy_bytes from or to memory that another side may be writing: the compiler can neither repeat it nor split it into
+/// a second read, so what was copied is what gets checked. Either pointer may be null if `size` is 0.
 inline void copy_once(void* to, const void* from, std::size_t size) {
   if (size == 0) return;
 #if __has_feature(thread_sanitizer)
@@ -77,7 +116,7 @@ inline void copy_once(void* to, const void* from, std::size_t size) {
   asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
 #else
   asm volatile("" : : "r"(from) : "memory");
-  __builtin_memcpy(to, from, size);
+  copy_bytes(to, from, size);
   asm volatile("" : : "r"(to) : "memory");
 #endif
 }
@@ -120,7 +159,7 @@ struct Violation {
 struct Trusted {
   static constexpr bool kTrustsPeer = true;
   static void copy(void* to, const void* from, std::size_t size) {
-    if (size != 0) __builtin_memcpy(to, from, size);
+    if (size != 0) copy_bytes(to, from, size);
   }
   // Of bytes that even an honest peer may be overwriting; whether it was is checked afterwards.
   static void copy_racing(void* to, const void* from, std::size_t size) { copy_once(to, from, size); }

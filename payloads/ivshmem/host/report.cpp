@@ -507,7 +507,10 @@ Result<std::vector<std::string>> write_report(const StudyResult& result, const S
   };
   if (plots && any(Part::kLatency)) {
     drawn(bench::write_plot(histogram(result, options), in("latency_histogram")), "latency_histogram");
-    drawn(bench::write_plot(over_time(result, options), in("latency_over_time")), "latency_over_time");
+    // Of a study that was ended early there may be rows of other ways to wait only.
+    if (!rows_of(result, Part::kLatency, primary(options)).empty()) {
+      drawn(bench::write_plot(over_time(result, options), in("latency_over_time")), "latency_over_time");
+    }
     drawn(bench::write_plot(percentiles(result, options), in("latency_percentiles")), "latency_percentiles");
   }
   if (plots && any(Part::kBandwidth)) {

@@ -39,9 +39,24 @@ class CodeHooks : public NoHooks {
     const auto* guarded = reinterpret_cast<const std::uint8_t*>(state_.code + kCodeGuarded);  // NOLINT
     if (guarded[address] != 0) before_[count_++] = {address, state_.memory[address]};
   }
-  /// Many words at once, which are about to be these.
+  /// Whether many words may be stored without a look at them: no code was made from the ones there.
+  bool may_store(std::uint16_t first, std::uint32_t count) const {
+    if (state_.code == 0) return true;
+    // SAFETY: use_newest_code() attached it.
+    const auto* guarded = reinterpret_cast<const std::uint8_t*>(state_.code + kCodeGuarded) + first;  // NOLINT
+    std::uint64_t any = 0;
+    std::uint32_t i = 0;
+    for (; i + sizeof any <= count; i += sizeof any) {
+      std::uint64_t eight = 0;
+      __builtin_memcpy(&eight, guarded + i, sizeof eight);
+      any |= eight;
+    }
+    for (; i < count; ++i) any |= guarded[i];
+    return any == 0;
+  }
+  /// Many words at once, which are about to be these. Null: may_store() has said that nobody cares.
   void write_block(std::uint16_t first, const std::uint16_t* words, std::uint32_t count) {
-    if (state_.code == 0) return;
+    if (state_.code == 0 || words == nullptr) return;
     // SAFETY: use_newest_code() attached it.
     const auto* guarded = reinterpret_cast<const std::uint8_t*>(state_.code + kCodeGuarded) + first;  // NOLINT
     for (std::uint32_t i = 0; i < count; ++i) {

@@ -47,6 +47,7 @@ class InstrumentedHooks {
     if (i_.collect != 0) ++i_.memory_writes[address];
     watch(address, kWatchWrite);
   }
+  bool may_store(std::uint16_t, std::uint32_t) const { return true; }
   void write_block(std::uint16_t first, const std::uint16_t*, std::uint32_t words) {
     for (std::uint32_t i = 0; i < words; ++i) write(static_cast<std::uint16_t>(first + i));
   }
@@ -82,6 +83,7 @@ class CountingHooks : public InstrumentedHooks {
     InstrumentedHooks::write_block(first, words, count);
     code_.write_block(first, words, count);
   }
+  bool may_store(std::uint16_t first, std::uint32_t count) const { return code_.may_store(first, count); }
   void settle() { code_.settle(); }
 
  private:

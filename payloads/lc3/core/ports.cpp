@@ -101,7 +101,7 @@ bool connect_port(State& state, Ports& ports, std::uint32_t number, PortKind kin
       port.out.emplace(view);
       port.out_words = 0;
       port.sent = 0;
-      port.out_too_long = port.refused = false;
+      port.out_too_long = port.refused = port.unread = false;
       port.send_looks = looks;
       port.send_rings = rings;
       port.send_bell = bell;
@@ -132,6 +132,10 @@ void end_port(Ports& ports, std::uint32_t number) {
   Port& port = ports.ports[number];
   // What the ring still holds is read first: see take_message().
   port.ended = true;
+}
+
+void forget_receiver(Ports& ports, std::uint32_t number) {
+  if (number < kPortCount) ports.ports[number].unread = true;
 }
 
 bool finish_port(Ports& ports, std::uint32_t number) {
@@ -172,6 +176,7 @@ Sent send_message(Ports& ports, Port& port, const std::uint16_t* words, std::uin
   if (port.refused) return Sent::kDone;
   // A peer that has broken the rules takes nothing any more; a program that looks finds that in STATUS.
   if (port.out->violation()) return Sent::kDone;
+  if (port.unread) return ++port.sent, Sent::kDone;
   const std::span<const std::uint16_t> message(words, count);
   if (!port.out->push(std::as_bytes(message))) return port.out->violation() ? Sent::kDone : Sent::kNoRoom;
   ++port.sent;
@@ -207,7 +212,11 @@ std::uint16_t read_port(State& state, std::uint16_t address) {
       const bool there = take_message(port);
       unsigned value = peek_port(state, address);
       if (!there && port.ended) value |= kPortEnded;
-      if (port.out && port.out->claim(2 * kPortMessageWords) != nullptr) value |= kPortRoom;
+      if (port.out) {
+        const std::uint32_t most = port.out->longest();
+        if (port.unread || port.out->claim(most < 2 * kPortMessageWords ? most : 2 * kPortMessageWords) != nullptr)
+          value |= kPortRoom;
+      }
       return static_cast<std::uint16_t>(value);
     }
     case PortRegister::kLength:

@@ -31,7 +31,7 @@ struct Port {
   // Sending.
   std::uint16_t out_words;
   std::uint64_t sent;
-  bool out_too_long, refused;
+  bool out_too_long, refused, unread;
   std::uint16_t out_message[kPortMessageWords];
 
   std::uint32_t receive_looks, send_looks;
@@ -50,6 +50,8 @@ struct Ports {
                                 const void* peer, std::uint64_t capacity, std::uint64_t options);
 /// No message will come that is not in the ring already: whoever sent there is gone.
 void end_port(Ports& ports, std::uint32_t port);
+/// Whoever receives from this port is gone: what is sent is thrown away, at once.
+void forget_receiver(Ports& ports, std::uint32_t port);
 /// Tells whoever receives from this port that nothing more will come. False: there is no room to say so, or nobody.
 [[nodiscard]] bool finish_port(Ports& ports, std::uint32_t port);
 
@@ -58,6 +60,31 @@ bool port_broken(const Port& port);
 
 /// True if a message is at hand, after taking one from the ring if there was none.
 bool take_message(Port& port);
+/// Takes up to `most` messages off the ring, none of them at hand: `store(bytes, copy_to)` says for each in turn
+/// whether it is wanted, and gets up to `bytes` bytes of it by copy_to(span). What was copied may be believed of as
+/// many as this returns. 0: there is none, it is not wanted, or take_message() has to see it.
+template <class Store>
+std::uint32_t take_messages(Port& port, std::uint32_t most, Store&& store) {
+  std::uint32_t taken = 0;
+  if (port.link) {
+    for (; taken != most; ++taken) {
+      const auto record = port.link->peek();
+      if (!record || record->type() == kEndOfStream) break;
+      if (!store(record->size(), [&](std::span<std::byte> out) { (void)record->copy_to(out); })) break;
+      ++port.received;
+      port.link->advance();
+    }
+  } else if (port.feed) {
+    // One that was overrun goes on at the latest message; take_message() is as good for that.
+    (void)port.feed->read_some(most, taken, [&](const ring::BroadcastRecord& record, const std::byte* payload) {
+      if (record.type == kEndOfStream) return false;
+      return store(record.size, [&](std::span<std::byte> out) {
+        ring::copy_once(out.data(), payload, out.size() < record.size ? out.size() : record.size);
+      });
+    });
+  }
+  return taken;
+}
 /// Before a run stops for want of a message: true if the sender will ring, or nobody does; false: there is one now.
 [[nodiscard]] bool may_sleep_for_message(Port& port);
 /// The same for want of room.

@@ -20,6 +20,7 @@ struct NoHooks {
   void execute(std::uint16_t, std::uint16_t) {}
   void read(std::uint16_t) {}
   void write(std::uint16_t) {}
+  bool may_store(std::uint16_t, std::uint32_t) const { return true; }
   void write_block(std::uint16_t, const std::uint16_t*, std::uint32_t) {}
   void branch(std::uint16_t, bool) {}
   bool stops_before(std::uint16_t) const { return false; }
@@ -271,16 +272,41 @@ class Step {
   }
   void receive(Ports& ports, Port& port, std::uint32_t address) {
     port.count = 0;
-    while (port.count != port.burst && address + port.stride <= kDeviceBase && take_message(port)) {
-      const std::uint32_t words = port.message[0] < port.stride ? port.message[0] + 1U : port.stride;
-      const auto first = static_cast<std::uint16_t>(address);
-      hooks_.write_block(first, port.message, words);
-      __builtin_memcpy(s_.memory + first, port.message, words * sizeof(std::uint16_t));
-      finish_message(port);
-      ++port.count;
-      address += port.stride;
+    while (port.count != port.burst && address + port.stride <= kDeviceBase) {
+      const std::uint32_t room = (kDeviceBase - address) / port.stride, wanted = port.burst - port.count;
+      const std::uint32_t stored = store_messages(port, address, room < wanted ? room : wanted);
+      if (stored == 0 && !(take_message(port) && store_taken(port, address))) break;
+      port.count = static_cast<std::uint16_t>(port.count + (stored == 0 ? 1 : stored));
+      address += (stored == 0 ? 1 : stored) * port.stride;
     }
     if (port.count != 0) release_messages(ports, port);
+  }
+  bool store_taken(Port& port, std::uint32_t address) {
+    const std::uint32_t words = port.message[0] < port.stride ? port.message[0] + 1U : port.stride;
+    const auto first = static_cast<std::uint16_t>(address);
+    hooks_.write_block(first, port.message, words);
+    __builtin_memcpy(s_.memory + first, port.message, words * sizeof(std::uint16_t));
+    finish_message(port);
+    return true;
+  }
+  /// From the ring to memory at once, as far as nobody has to see the words first. 0: the next one, if there is one,
+  /// has to be taken.
+  std::uint32_t store_messages(Port& port, std::uint32_t address, std::uint32_t most) {
+    if (port.at_hand) return 0;
+    return take_messages(port, most, [&](std::uint32_t bytes, auto&& copy_to) {
+      const std::uint32_t length = bytes < 2 * kPortMessageWords ? (bytes + 1) / 2 : kPortMessageWords;
+      const std::uint32_t words = length < port.stride ? length : port.stride - 1U;
+      const auto first = static_cast<std::uint16_t>(address);
+      if (!hooks_.may_store(first, words + 1)) return false;
+      hooks_.write_block(first, nullptr, words + 1);
+      std::uint16_t* const to = s_.memory + first;
+      to[0] = static_cast<std::uint16_t>(length);
+      // SAFETY: words of memory, none in device space: `most` messages have room.
+      copy_to(std::span(reinterpret_cast<std::byte*>(to + 1), std::size_t{2} * words));
+      if (2 * words > bytes) to[words] &= 0xff;  // an odd byte: the other half is 0
+      address += port.stride;
+      return true;
+    });
   }
 
   // --- Instructions

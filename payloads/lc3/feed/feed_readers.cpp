@@ -27,13 +27,16 @@ constexpr std::size_t kMaxOutput = 64 << 10;  // of a program that is kept
 // own; if it is shared, another reader waits for it meanwhile.
 constexpr std::uint32_t kLooksAlone = 1 << 22, kLooksShared = 1 << 12;
 constexpr std::uint32_t kLooksForRoom = 1 << 12;
-// A rehearsal goes on for as long at most, looked at after each piece.
+// A rehearsal goes on for as long at most, looked at after each piece: longer for a larger ring, each page of which
+// takes a guest some microseconds the first time.
 constexpr std::uint64_t kRehearsalNs = 500'000'000, kRehearsalPiece = 20'000'000;
+constexpr double kRehearsalNsPerByte = 10;
 constexpr std::uint64_t kRehearsalDeadlineNs = 5'000'000'000;
 // Instructions before the clock starts: a machine that was just powered on stops some times to be given its code.
 constexpr std::uint64_t kUntimed = 10'000;
 constexpr int kTimedRehearsals = 5;
 constexpr double kLongRehearsalNs = 20e6;
+constexpr std::uint64_t kHurriedGraceNs = 500'000'000;
 constexpr std::uint64_t kPiece = std::uint64_t{1} << 40;  // instructions of a run: for ever
 
 Status pin_this_thread(int cpu) {
@@ -50,10 +53,19 @@ Status pin_this_thread(int cpu) {
 
 }  // namespace
 
+/// Readers of one program. Their master has it in memory: compiled code is shared by forks, and made only of words that
+/// are as in the master.
+struct FeedReaders::Family {
+  const Program* program = nullptr;  // while the object is made
+  std::unique_ptr<Lc3Vm> master;
+  std::unique_ptr<ForkSource> source;
+};
+
 struct FeedReaders::Reader {
   std::size_t number = 0;
   int cpu = -1;
   const Program* program = nullptr;  // while the object is made
+  Family* family = nullptr;
   PortConnections connections;
   std::unique_ptr<Fork> fork;
   std::unique_ptr<Lc3Vm> lc3;
@@ -92,12 +104,8 @@ Result<std::unique_ptr<FeedReaders>> FeedReaders::start(const kvm::Kvm& kvm, std
   self->machine_ = {.engine = options.engine,
                     .ports = {.ports = 2, .link_bytes = kLinkBytes, .feed_bytes = options.feed_bytes}};
   WARMFORK_TRY_ASSIGN(self->feed_, Feed::create(options.feed_bytes));
-  WARMFORK_TRY_ASSIGN(self->master_, Lc3Vm::create(kvm, self->machine_));
-  WARMFORK_TRY_ASSIGN(self->snapshot_, Snapshot::take(kvm, self->master_->machine()));
-  // One more than readers: a rehearsal that does not end costs its fork.
-  WARMFORK_TRY_ASSIGN(self->source_,
-                      make_fork_source(kvm, self->snapshot_, {.kind = options.fork}, programs.size() + 1));
   self->restart_ring();
+  for (const Program& program : programs) WARMFORK_TRY(self->add_family(kvm, programs, program));
   for (std::size_t i = 0; i < programs.size(); ++i) WARMFORK_TRY(self->make_reader(programs[i], i));
   if (options.warm_up && !tape.empty()) WARMFORK_TRY(self->warm_up(tape));
   if (options.answers) {
@@ -120,7 +128,7 @@ Result<std::unique_ptr<FeedReaders>> FeedReaders::start(const kvm::Kvm& kvm, std
   }
   for (const auto& reader : self->readers_) {
     WARMFORK_TRY(self->power_on(*reader));
-    reader->program = nullptr;
+    reader->program = nullptr;  // its caller's
     reader->thread = std::thread([owner = self.get(), one = reader.get()] { owner->run(*one); });
   }
   if (metrics::on()) {
@@ -138,10 +146,33 @@ FeedReaders::~FeedReaders() {
   numbers_.reset();
 }
 
+FeedReaders::Family* FeedReaders::family_of(const Program& program) const {
+  const auto found = std::ranges::find_if(
+      families_, [&](const auto& family) { return family->program->segments == program.segments; });
+  return found == families_.end() ? nullptr : found->get();
+}
+
+Status FeedReaders::add_family(const kvm::Kvm& kvm, std::span<const Program> programs, const Program& program) {
+  if (family_of(program) != nullptr) return {};
+  auto family = std::make_unique<Family>();
+  family->program = &program;
+  WARMFORK_TRY_ASSIGN(family->master, Lc3Vm::create(kvm, machine_));
+  WARMFORK_TRY(family->master->load(program));
+  WARMFORK_TRY_ASSIGN(auto snapshot, Snapshot::take(kvm, family->master->machine()));
+  const auto members =
+      std::ranges::count_if(programs, [&](const Program& other) { return other.segments == program.segments; });
+  // One more than readers: a rehearsal that does not end costs its fork.
+  WARMFORK_TRY_ASSIGN(family->source, make_fork_source(kvm, std::move(snapshot), {.kind = options_.fork},
+                                                       static_cast<std::size_t>(members) + 1));
+  families_.push_back(std::move(family));
+  return {};
+}
+
 Status FeedReaders::make_reader(const Program& program, std::size_t number) {
   auto reader = std::make_unique<Reader>();
   reader->number = number;
   reader->program = &program;
+  reader->family = family_of(program);
   if (!options_.cpus.empty()) reader->cpu = options_.cpus[number % options_.cpus.size()];
   reader->connections.ports[kFeedPort] = {.feed = true, .looks = alone_ ? kLooksAlone : kLooksShared};
   reader->connections.feed = feed_;
@@ -150,11 +181,12 @@ Status FeedReaders::make_reader(const Program& program, std::size_t number) {
     WARMFORK_TRY_ASSIGN(reader->connections.ports[kAnswerPort].out, Link::create(kLinkBytes));
     reader->connections.ports[kAnswerPort].looks = kLooksForRoom;
   }
-  WARMFORK_TRY_ASSIGN(const SharedBindings bindings, master_->bindings(reader->connections));
-  WARMFORK_TRY_ASSIGN(reader->fork, source_->make_with(bindings));
-  WARMFORK_TRY_ASSIGN(GuestCpu* const cpu, source_->make_cpu());
+  const Family& family = *reader->family;
+  WARMFORK_TRY_ASSIGN(const SharedBindings bindings, family.master->bindings(reader->connections));
+  WARMFORK_TRY_ASSIGN(reader->fork, family.source->make_with(bindings));
+  WARMFORK_TRY_ASSIGN(GuestCpu* const cpu, family.source->make_cpu());
   if (cpu != nullptr) WARMFORK_TRY(reader->fork->bind(*cpu));
-  reader->lc3 = master_->attach(*reader->fork);
+  reader->lc3 = family.master->attach(*reader->fork);
   readers_.push_back(std::move(reader));
   return {};
 }
@@ -257,7 +289,9 @@ Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool 
       begin = tsc_now();
       continue;
     }
-    if (tsc_to_ns(took) > static_cast<double>(kRehearsalNs)) return false;
+    const double most =
+        static_cast<double>(kRehearsalNs) + kRehearsalNsPerByte * static_cast<double>(feed_->capacity());
+    if (tsc_to_ns(took) > most) return false;
   }
 }
 
@@ -388,6 +422,10 @@ void FeedReaders::collect(metrics::Collector& collector) {
 
 bool FeedReaders::ended(std::size_t reader) const { return readers_[reader]->done.load(std::memory_order_acquire); }
 
+jit::CacheCounters FeedReaders::code_counters(std::size_t reader) const {
+  return readers_[reader]->family->master->code_counters();
+}
+
 SharedMemory& FeedReaders::cursor_page(std::size_t reader) const { return *readers_[reader]->connections.feed_cursor; }
 
 void FeedReaders::stop_readers() {
@@ -424,9 +462,10 @@ feed::ReaderReport FeedReaders::report_of(const Reader& reader) const {
   return report;
 }
 
-const std::vector<feed::ReaderReport>& FeedReaders::finish() {
+const std::vector<feed::ReaderReport>& FeedReaders::finish(bool hurry) {
   if (finished_) return reports_;
   finished_ = true;
+  const std::uint64_t grace_ns = hurry ? std::min(options_.grace_ns, kHurriedGraceNs) : options_.grace_ns;
   (void)writer_->push({}, kEndOfStream);
   ended_ = 1;
   const std::uint64_t begin = tsc_now();
@@ -434,7 +473,7 @@ const std::vector<feed::ReaderReport>& FeedReaders::finish() {
     return std::ranges::all_of(readers_,
                                [](const auto& reader) { return reader->done.load(std::memory_order_acquire); });
   };
-  while (!all_done() && tsc_to_ns(tsc_now() - begin) < static_cast<double>(options_.grace_ns)) {
+  while (!all_done() && tsc_to_ns(tsc_now() - begin) < static_cast<double>(grace_ns)) {
     idle();
     std::this_thread::yield();
   }
@@ -450,8 +489,7 @@ const std::vector<feed::ReaderReport>& FeedReaders::finish() {
   return reports_;
 }
 
-Status FeedReaders::write_answers(const std::string& path, std::uint64_t epoch, std::uint64_t epoch_ns) const {
-  WARMFORK_TRY_ASSIGN(feed::PcapWriter writer, feed::PcapWriter::create(path));
+Status FeedReaders::write_answers(feed::PcapWriter file, std::uint64_t epoch, std::uint64_t epoch_ns) const {
   std::array<std::byte, feed::kEthernetBytes + kMessageBytes> frame{};
   constexpr std::uint16_t kLocalExperiment = 0x88b5;
   frame[0] = frame[6] = std::byte{2};
@@ -467,11 +505,11 @@ Status FeedReaders::write_answers(const std::string& path, std::uint64_t epoch, 
     frame[11] = static_cast<std::byte>(kept.reader);
     const std::uint64_t since = kept.tick > epoch ? kept.tick - epoch : 0;
     const std::size_t bytes = feed::kEthernetBytes + kept.bytes;
-    WARMFORK_TRY(writer.write(epoch_ns + static_cast<std::uint64_t>(tsc_to_ns(since)), std::span(frame).first(bytes),
-                              static_cast<std::uint32_t>(bytes)));
+    WARMFORK_TRY(file.write(epoch_ns + static_cast<std::uint64_t>(tsc_to_ns(since)), std::span(frame).first(bytes),
+                            static_cast<std::uint32_t>(bytes)));
     at += sizeof kept + kept.bytes;
   }
-  return writer.finish();
+  return file.finish();
 }
 
 }  // namespace warmfork::lc3

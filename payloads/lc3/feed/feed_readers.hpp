@@ -38,6 +38,10 @@
 #include <string>
 #include <vector>
 
+namespace warmfork::feed {
+class PcapWriter;
+}
+
 namespace warmfork::lc3 {
 
 struct FeedReaderOptions {
@@ -66,9 +70,10 @@ class FeedReaders {
   /// An answer's time is known if it names one of so many last messages.
   static constexpr std::uint64_t kWindow = std::uint64_t{1} << 16;
 
-  /// Boots a master, forks it once for each program, warms up with `tape`, and lets all run: they wait for what is
-  /// published. Errors: kUsage (no program, a ring that is no power of two or holds no four of the longest messages),
-  /// as Lc3Vm::create(), make_fork_source() and Lc3Vm::load(), kHost (a CPU that cannot be used).
+  /// Boots a master for each program that is different, forks it once for each reader, warms up with `tape`, and lets
+  /// all run: they wait for what is published. Errors: kUsage (no program, a ring that is no power of two or holds no
+  /// four of the longest messages), as Lc3Vm::create(), make_fork_source() and Lc3Vm::load(), kHost (a CPU that cannot
+  /// be used).
   [[nodiscard]] static Result<std::unique_ptr<FeedReaders>> start(const kvm::Kvm& kvm,
                                                                   std::span<const Program> programs,
                                                                   const feed::Tape& tape,
@@ -83,27 +88,35 @@ class FeedReaders {
   void idle() noexcept;
 
   /// Ends the stream, waits for the programs (those that do not end in time are stopped), and says what they have seen
-  /// and done. Nothing is published after. The second time it returns the same.
-  [[nodiscard]] const std::vector<feed::ReaderReport>& finish();
+  /// and done. Nothing is published after. `hurry`: somebody wants to see the end, half a second is enough. The second
+  /// time it returns the same.
+  [[nodiscard]] const std::vector<feed::ReaderReport>& finish(bool hurry = false);
   /// After finish().
   [[nodiscard]] const Answers& answers() const { return answers_; }
   /// Writes the answers that were kept, in the order in which they came: each an Ethernet frame to 02:00:00:00:00:00
   /// from 02:00:00:00:01:NN (the reader) of type x88B5 (IEEE 802: local experiments), its words in network byte order.
-  /// `epoch_ns`: time since 1970 at tick `epoch`. Errors: as PcapWriter.
-  [[nodiscard]] Status write_answers(const std::string& path, std::uint64_t epoch, std::uint64_t epoch_ns) const;
+  /// `epoch_ns`: time since 1970 at tick `epoch`. `file`: new, and made before the feed, so that one which cannot be
+  /// written is found out then. Errors: as PcapWriter.
+  [[nodiscard]] Status write_answers(feed::PcapWriter file, std::uint64_t epoch, std::uint64_t epoch_ns) const;
 
   /// Messages so far.
   [[nodiscard]] std::uint64_t published() const { return writer_ ? writer_->sequence() - ended_ : 0; }
   [[nodiscard]] std::size_t size() const { return readers_.size(); }
   /// Whether a program has ended, however: the feed goes on without it.
   [[nodiscard]] bool ended(std::size_t reader) const;
+  /// What has been compiled for a reader's program, for all readers of it together.
+  [[nodiscard]] jit::CacheCounters code_counters(std::size_t reader) const;
   /// The page that a reader writes. For tests, and for whoever watches.
   [[nodiscard]] SharedMemory& cursor_page(std::size_t reader) const;
 
  private:
+  struct Family;
   struct Reader;
   struct KeptAnswer;
   FeedReaders() = default;
+  [[nodiscard]] Status add_family(const kvm::Kvm& kvm, std::span<const Program> programs, const Program& program);
+  /// While the object is made. Null: there is none yet.
+  [[nodiscard]] Family* family_of(const Program& program) const;
   [[nodiscard]] Status make_reader(const Program& program, std::size_t number);
   [[nodiscard]] Status power_on(Reader& reader) const;
   [[nodiscard]] Status warm_up(const feed::Tape& tape);
@@ -119,9 +132,7 @@ class FeedReaders {
 
   FeedReaderOptions options_;
   Lc3Options machine_;
-  std::unique_ptr<Lc3Vm> master_;
-  std::shared_ptr<const Snapshot> snapshot_;
-  std::unique_ptr<ForkSource> source_;
+  std::vector<std::unique_ptr<Family>> families_;
   std::shared_ptr<Feed> feed_;
   std::optional<ring::BroadcastWriter> writer_;
   std::uint64_t ended_ = 0;  // records that are no messages

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 namespace warmfork::lc3 {
 namespace {
@@ -74,6 +75,15 @@ std::uint32_t Bus::take_ended(std::size_t machine) {
   const std::lock_guard lock(mutex_);
   self.ended |= due;
   return due;
+}
+
+std::uint32_t Bus::take_unread(std::size_t machine) {
+  Ports& self = machines_[machine];
+  std::uint32_t due = 0;
+  for (unsigned i = 0; i < kPortCount; ++i) {
+    if (self.out[i] != nullptr && self.out[i]->receiver_gone) due |= 1U << i;
+  }
+  return due & ~std::exchange(self.unread, due);
 }
 
 // Whether a machine that waits has something to look at. Of a machine that does not run the answer can only become yes,

@@ -43,6 +43,9 @@ class Bus {
   /// Ports whose sender has ended since this was last asked, bit p: port p: Lc3Vm::end_port() is due.
   [[nodiscard]] std::uint32_t take_ended(std::size_t machine);
 
+  /// The same of ports whose receiver has ended: Lc3Vm::forget_receiver() is due.
+  [[nodiscard]] std::uint32_t take_unread(std::size_t machine);
+
   enum class Outcome : std::uint8_t {
     kRun,      // something has changed, or the deadline (on the steady clock) has passed
     kStuck,    // nothing can come any more
@@ -76,6 +79,7 @@ class Bus {
     std::array<Wire*, kPortCount> in{}, out{};
     std::array<std::uint64_t, kPortCount> tails{}, heads{};  // as note() has found them
     std::uint32_t ended = 0;                                 // ports that end_port() was told of
+    std::uint32_t unread = 0;                                // that forget_receiver() was told of
     bool linked = false;
     // Of mutex_, as long as the machine waits; what it waits for does not change meanwhile.
     bool waits = false;

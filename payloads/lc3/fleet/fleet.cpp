@@ -346,10 +346,14 @@ class Fleet {
 
   Status until_end(std::size_t index, Worker& self, Member& member, std::size_t number) {
     while (!stopping_ && !has_given_up()) {
-      if (const std::uint32_t ended = bus_->take_ended(number); ended != 0) {
-        for (unsigned port = 0; port < kPortCount; ++port) {
-          if ((ended >> port & 1) == 0) continue;
-          if (const auto told = member.machine->end_port(port, kTold); !told) {
+      const std::uint32_t senderless = bus_->take_ended(number), unread = bus_->take_unread(number);
+      if ((senderless | unread) != 0) {
+        for (unsigned i = 0; i < 2 * kPortCount; ++i) {
+          const unsigned port = i / 2;
+          if (((i % 2 == 0 ? senderless : unread) >> port & 1) == 0) continue;
+          Lc3Vm& machine = *member.machine;
+          const auto told = i % 2 == 0 ? machine.end_port(port, kTold) : machine.forget_receiver(port, kTold);
+          if (!told) {
             const ErrorKind kind = told.error().kind;
             if (kind != ErrorKind::kGuestFault && kind != ErrorKind::kDeadline) return told;
             member.run->end_between(RunEnd::kCrashed, told.error().message);

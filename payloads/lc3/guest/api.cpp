@@ -183,8 +183,8 @@ std::uint64_t lc3_connect(std::uint64_t port, std::uint64_t kind, std::uint64_t 
              : 0;
 }
 
-std::uint64_t lc3_end_port(std::uint64_t port) {
-  if (port < kPortCount) end_port(ports, static_cast<std::uint32_t>(port));
+std::uint64_t lc3_end_port(std::uint64_t port, std::uint64_t sends) {
+  if (port < kPortCount) (sends != 0 ? forget_receiver : end_port)(ports, static_cast<std::uint32_t>(port));
   return 0;
 }
 

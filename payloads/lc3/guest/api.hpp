@@ -31,7 +31,7 @@ std::uint64_t lc3_instrument(std::uint64_t mode);
 std::uint64_t lc3_watch(std::uint64_t address, std::uint64_t count, std::uint64_t flags);
 std::uint64_t lc3_connect(std::uint64_t port, std::uint64_t kind, std::uint64_t own, std::uint64_t peer,
                           std::uint64_t capacity, std::uint64_t options);
-std::uint64_t lc3_end_port(std::uint64_t port);
+std::uint64_t lc3_end_port(std::uint64_t port, std::uint64_t sends);
 std::uint64_t lc3_finish_port(std::uint64_t port);
 std::uint64_t lc3_port_report(std::uint64_t port);
 }

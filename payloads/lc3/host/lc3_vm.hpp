@@ -140,6 +140,8 @@ class Lc3Vm {
   [[nodiscard]] Status connect(const PortConnections& connections);
   /// Tells the program that nothing more will come at a port than is in its ring: whoever sent there is gone.
   [[nodiscard]] Status end_port(unsigned port, CallOptions call = {});
+  /// Nobody will read what a port sends: it is thrown away at once, and waits for no room.
+  [[nodiscard]] Status forget_receiver(unsigned port, CallOptions call = {});
   /// Tells whoever receives from this machine's port that nothing more will come. False: its ring is full.
   [[nodiscard]] Result<bool> finish_port(unsigned port, CallOptions call = {});
 

@@ -11,6 +11,7 @@ namespace warmfork::lc3::jit {
 namespace {
 
 constexpr std::size_t kPageSize = 4096;
+constexpr std::size_t kSharedVersions = 8;  // that are looked through for one that is the same
 
 struct TierMetrics {
   explicit TierMetrics(std::string_view tier)
@@ -32,7 +33,7 @@ const metrics::Counter disk_refusals = metrics::counter(metrics::Family::kJitCac
 Result<std::uint64_t> CodeCache::compile(const Request& request) {
   const std::lock_guard lock(mutex_);
   WARMFORK_TRY_ASSIGN(const Made made, make(request, false));
-  if (made.address != 0 && observer_) observer_(made);
+  if (made.id != 0 && observer_) observer_(made);
   return made.address;
 }
 
@@ -61,6 +62,13 @@ Result<Made> CodeCache::make(const Request& request, bool counting) {
   if (unit.blocks.empty()) {
     ++counters_.refusals;
     return Made{};
+  }
+  // A machine that has just lost a version does not look at it again: it gets a new one of the same.
+  const bool may_share = shared_words_.has_value() && !counting;
+  if (may_share && request.lost.empty()) {
+    for (const Shared& earlier : made_shared_) {
+      if (earlier.unit == unit) return Made{.address = earlier.address};
+    }
   }
   if (const std::string wrong = verify(unit); !wrong.empty()) {
     return fail(ErrorKind::kUnsupported, "compiling from x{:04X}: {}", request.pc, wrong);
@@ -95,6 +103,10 @@ Result<Made> CodeCache::make(const Request& request, bool counting) {
   }
   const std::uint64_t address = address_of(place);
   name(address, code);
+  if (may_share) {
+    if (made_shared_.size() == kSharedVersions) made_shared_.erase(made_shared_.begin());
+    made_shared_.push_back({unit, address});
+  }
   Made made{.id = last_id_, .address = address, .epoch = epoch_, .optimised = optimised};
   if (observer_ || counting) {
     auto words = std::make_shared<std::array<std::uint16_t, kMemoryWords>>();
@@ -153,6 +165,7 @@ void CodeCache::clear() {
   left_out_.reset();
   std::ranges::fill(losses_, std::uint8_t{0});
   shared_words_.reset();
+  made_shared_.clear();
   begin_anew();
 }
 

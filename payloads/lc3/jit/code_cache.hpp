@@ -89,7 +89,8 @@ class CodeCache {
     bool lea_sets_cc = false;
     std::span<const std::uint16_t> lost;  // words it has changed since its last request, although code was made of them
   };
-  /// Makes a version for it. Returns its address, or 0: it has to be interpreted. Errors: of a compiler.
+  /// Makes a version for it; of a shared cache it may be one that another machine has asked for. Returns its address,
+  /// or 0: it has to be interpreted. Errors: of a compiler.
   [[nodiscard]] Result<std::uint64_t> compile(const Request& request);
 
   /// The same, of a version that counts (counts.hpp), with the fast compiler; it is never replaced by a better one. The
@@ -139,6 +140,10 @@ class CodeCache {
   }
   void begin_anew();
   [[nodiscard]] Result<Made> make(const Request& request, bool counting);
+  struct Shared {
+    Unit unit;
+    std::uint64_t address = 0;
+  };
   [[nodiscard]] Unit translate_all(std::span<const std::uint16_t, kMemoryWords> words, bool lea_sets_cc,
                                    const Passes& passes) const;
   [[nodiscard]] std::span<std::byte> allocate(std::size_t bytes, bool may_restart);
@@ -153,6 +158,7 @@ class CodeCache {
   WordSet is_root_, left_out_;
   std::vector<std::uint8_t> losses_ = std::vector<std::uint8_t>(kMemoryWords);
   std::optional<std::vector<std::uint16_t>> shared_words_;
+  std::vector<Shared> made_shared_;  // the last few versions for forks: most forks ask for what another has got
   std::size_t used_ = 0;
   std::size_t touched_ = 0;  // what lies beyond has never been written, and is zero
   std::uint64_t last_id_ = 0;

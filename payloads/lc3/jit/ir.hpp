@@ -76,6 +76,8 @@ struct Block {
   std::uint16_t count = 0;  // LC-3 instructions, that of a kBranch, kCall, kJump or kCallTo at the end included
   std::vector<Op> ops;
   End end;
+
+  friend bool operator==(const Block&, const Block&) = default;
 };
 
 /// No block stands for more: budgets are subtracted as signed bytes.
@@ -85,6 +87,8 @@ inline constexpr std::uint16_t kMaxBlock = 100;
 struct Unit {
   std::map<std::uint16_t, Block> blocks;
   bool lea_sets_cc = false;  // second edition
+
+  friend bool operator==(const Unit&, const Unit&) = default;
 };
 
 /// "R1 = R2 + R3 !" and the like; `!` says that it sets the condition code.
