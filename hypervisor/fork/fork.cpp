@@ -6,6 +6,7 @@
 #include "fork/page_copy.hpp"
 #include "fork/space_forks.hpp"
 #include "fork/vm_forks.hpp"
+#include "trace/trace.hpp"
 #include "warmfork/abi/fork_info.hpp"
 
 #include <array>
@@ -14,6 +15,8 @@
 
 namespace warmfork {
 namespace {
+
+constexpr trace::Kind kReset{"fork", "reset", "pages_copied"};
 
 NullIo no_io;
 
@@ -140,6 +143,7 @@ Status Fork::bind(GuestCpu& cpu) {
 }
 
 Status Fork::reset() {
+  trace::Span span(kReset);
   if (state_ == State::kServing) [[unlikely]]
     return Failure(describe_unready("reset"));
   if (cpu_ != nullptr && cpu_->runs(*space_)) {
@@ -155,7 +159,9 @@ Status Fork::reset() {
   if (space_->tables_changed()) [[unlikely]]
     WARMFORK_TRY(space_->rebuild_tables(snapshot_->overrides()));
   ++stats_.resets;
+  const std::uint64_t copied = stats_.pages_copied;
   WARMFORK_TRY(strategy_->reset(stats_));
+  span.argument(stats_.pages_copied - copied);
   return begin_life();
 }
 

@@ -6,6 +6,7 @@
 #include "lc3/fleet/bus.hpp"
 #include "lc3/fleet/grade.hpp"
 #include "lc3/fleet/isolated_run.hpp"
+#include "trace/trace.hpp"
 
 #include <pthread.h>
 #include <sched.h>
@@ -252,6 +253,7 @@ class Fleet {
   }
 
   void worker(std::size_t index) {
+    trace::name_thread("worker", index);
     Worker& self = *workers_[index];
     if (self.cpu) {
       cpu_set_t set;

@@ -2,6 +2,7 @@
 
 #include "lc3/jit/version.hpp"
 #include "lc3/jit/xbyak_compiler.hpp"
+#include "trace/trace.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -11,6 +12,8 @@ namespace warmfork::lc3::jit {
 namespace {
 
 constexpr std::size_t kPageSize = 4096;
+
+constexpr trace::Kind kCompile{"jit", "compile", "instructions"};
 
 }  // namespace
 
@@ -27,6 +30,7 @@ Result<Made> CodeCache::compile_counting(const Request& request) {
 }
 
 Result<Made> CodeCache::make(const Request& request, bool counting) {
+  trace::Span span(kCompile);
   const auto begin = std::chrono::steady_clock::now();
   for (const std::uint16_t address : request.lost) {
     if (losses_[address] < options_.tolerated_losses) {
@@ -68,7 +72,10 @@ Result<Made> CodeCache::make(const Request& request, bool counting) {
   WARMFORK_TRY(write_version(unit, code, {request.words, left_out_, request.lea_sets_cc}, ++last_id_, place));
   ++counters_.versions;
   if (optimised) ++counters_.optimised;
-  for (const auto& [first, block] : unit.blocks) counters_.instructions += block.count;
+  std::uint64_t instructions = 0;
+  for (const auto& [first, block] : unit.blocks) instructions += block.count;
+  counters_.instructions += instructions;
+  span.argument(instructions);
   counters_.code_bytes += code.bytes.size();
   counters_.compile_ns +=
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
