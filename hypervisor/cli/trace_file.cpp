@@ -1,14 +1,13 @@
 #include "trace_file.hpp"
 
-#include "base/file.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
+#include "output_file.hpp"
 #include "trace/trace.hpp"
 
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -38,18 +37,6 @@ void on_signal(int signal) {
   ::sem_post(&wake);
 }
 
-// That a long run's trace has no place to go should be known before the run.
-Status check_place(const std::string& path) {
-  struct stat status{};
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    return fail(ErrorKind::kUsage, "--trace-events {}: not a regular file, which it has to be", path);
-  }
-  const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  if (::access(folder.c_str(), W_OK | X_OK) != 0) return fail_errno("--trace-events {}: its directory", path);
-  return {};
-}
-
 }  // namespace
 
 struct TraceFile::Impl {
@@ -67,14 +54,9 @@ struct TraceFile::Impl {
     const std::scoped_lock lock(mutex);
     if (std::exchange(finished, true)) return written;
     const trace::Recording recording = trace::stop();
-    written = replace_file(path, [&](int fd) -> Status {
-      // As any file that is made: whoever may read the others may read this one.
-      const mode_t mask = ::umask(0);
-      ::umask(mask);
-      if (::fchmod(fd, 0666 & ~mask) != 0) return fail_errno("{}", path);
+    written = write_output_file("--trace-events", path, [&](int fd) {
       return trace::write_json(recording, fd, path, "warmfork " WARMFORK_VERSION, verb);
     });
-    if (!written) written = with_context(std::move(written).error(), "--trace-events");
     if (written && recording.lost() != 0) {
       print_message("--trace-events: {} of the oldest events did not fit and are not in {} (--trace-keep)\n",
                     recording.lost(), path);
@@ -124,7 +106,7 @@ void TraceFile::begin() {
     if (!impl_->keep.empty()) {
       WARMFORK_TRY_ASSIGN(options.events_per_thread, parse_count(impl_->keep, "number of events"));
     }
-    WARMFORK_TRY(check_place(impl_->path));
+    WARMFORK_TRY(check_output_file("--trace-events", impl_->path));
     trace::name_thread("main");
     return trace::start(options);
   };

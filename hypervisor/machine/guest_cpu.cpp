@@ -188,6 +188,7 @@ GuestCpu::Stop GuestCpu::handle_slow(const GuestContext& guest, int run_error) {
     ++counters_.interrupted;
     // Cleared before looking: a kick that comes now sets it again, and the reason with it.
     vcpu_.clear_immediate_exit();
+    if (watch_->take_sample() && guest.samples != nullptr) guest.samples->sample(vcpu_.shared().s.regs.regs);
     if (auto error = stop_error(guest)) return Result<GuestStop>(Failure(*std::move(error)));
     return std::nullopt;
   }

@@ -56,6 +56,7 @@ struct Family {
 struct Member {
   Family* family = nullptr;
   std::unique_ptr<Fork> fork;
+  std::unique_ptr<Profile> profile = std::make_unique<Profile>();
   std::unique_ptr<Lc3Vm> machine;
   std::optional<IsolatedRun> run;
 };
@@ -166,6 +167,7 @@ class Fleet {
     family->options = spec.machine;
     family->options.stop_for_output = false;  // nobody watches
     family->options.ports = regions(number);
+    family->options.locate_samples = options_.locate_samples;
     WARMFORK_TRY_ASSIGN(family->master, Lc3Vm::create(kvm, family->options));
     if (const auto loaded = family->master->load(*program); !loaded) return at(loaded.error());
     WARMFORK_TRY_ASSIGN(auto snapshot, Snapshot::take(kvm, family->master->machine()));
@@ -189,6 +191,7 @@ class Fleet {
         queue.waiting.push_back(members_.size());
         ++queue.alive;
       }
+      if (options_.locate_samples) member.machine->sample_into(*member.profile);
       member.run.emplace(*member.machine, family->options, spec.input.text, spec.limits);
       members_.push_back(std::move(member));
       MachineResult result;
@@ -408,6 +411,7 @@ class Fleet {
     } else {
       result.detail = "interrupted";
     }
+    result.profile = std::move(*member.profile);
     member.run.reset();
     member.machine.reset();
     member.fork.reset();

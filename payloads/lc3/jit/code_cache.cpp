@@ -56,13 +56,15 @@ Result<Made> CodeCache::make(const Request& request, bool counting) {
   }
   // Reading a file takes less time than compiling, so the machine waits for it.
   std::optional<MachineCode> found;
-  if (options_.disk != nullptr && !counting) found = options_.disk->find(unit, request.words);
+  // A file's code has no marks.
+  const bool marks = options_.names != nullptr && options_.names->wants_marks();
+  if (options_.disk != nullptr && !counting && !marks) found = options_.disk->find(unit, request.words);
   const bool optimised = found.has_value();
   WARMFORK_TRY_ASSIGN(const MachineCode code, optimised  ? Result<MachineCode>(*std::move(found))
-                                              : counting ? compile_with_xbyak(unit, {.counting = true})
+                                              : counting ? compile_with_xbyak(unit, {.marks = marks, .counting = true})
                                               : options_.compiler
                                                   ? options_.compiler(unit, space_.address + used_ + kCodeText)
-                                                  : compile_with_xbyak(unit));
+                                                  : compile_with_xbyak(unit, {.marks = marks}));
   const std::span<std::byte> place = allocate(version_bytes(unit, code), true);
   if (place.empty()) {
     ++counters_.refusals;
