@@ -44,7 +44,8 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"alternatives", bench::run_alternatives},
                                            {"ring", bench::run_ring},
                                            {"bus", bench::run_bus},
-                                           {"feed", bench::run_feed}};
+                                           {"feed", bench::run_feed},
+                                           {"trace", bench::run_trace}};
 
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
 

@@ -3,9 +3,11 @@
 #include "machine/watchdog.hpp"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <cerrno>
+#include <cstring>
 #include <ctime>
 #include <system_error>
 
@@ -34,6 +36,10 @@ void Sampler::work(std::uint64_t period_ns) {
   sigset_t all;
   sigfillset(&all);
   ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  // The thread that starts this may be pinned to the CPU that runs the guest.
+  cpu_set_t everywhere;
+  std::memset(&everywhere, 0xff, sizeof everywhere);
+  static_cast<void>(::pthread_setaffinity_np(::pthread_self(), sizeof everywhere, &everywhere));
   timespec next{};
   ::clock_gettime(CLOCK_MONOTONIC, &next);
   while (!stop_.load()) {
