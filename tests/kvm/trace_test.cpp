@@ -82,26 +82,42 @@ TEST_P(Trace, CountsAreTheMachinesOwn) {
 INSTANTIATE_TEST_SUITE_P(Kinds, Trace, ::testing::Values(ForkKind::kVm, ForkKind::kSpace),
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
-// For ever: two loops in subroutines, three turns of one for each of the other.
+// For ever: two loops in subroutines, three turns of one for each of the other. Each turn is a chain of results that no
+// compiler shortens, and longer than what the place of a branch costs: so the turns take the same time.
 constexpr const char* kTwoLoops = R"(
         .ORIG x3000
 START   JSR LONG
         JSR SHORT
         BRnzp START
-LONG    LD R1, THREE
+LONG    LD R3, MASK
+        LD R1, THREE
 LLOOP   ADD R2, R2, R1
-        AND R3, R2, R1
+        AND R2, R2, R3
+        ADD R2, R2, R1
+        AND R2, R2, R3
+        ADD R2, R2, R1
+        AND R2, R2, R3
+        ADD R2, R2, R1
+        AND R2, R2, R3
         ADD R1, R1, #-1
         BRp LLOOP
         RET
-SHORT   LD R1, ONE
+SHORT   LD R3, MASK
+        LD R1, ONE
 SLOOP   ADD R2, R2, R1
-        AND R3, R2, R1
+        AND R2, R2, R3
+        ADD R2, R2, R1
+        AND R2, R2, R3
+        ADD R2, R2, R1
+        AND R2, R2, R3
+        ADD R2, R2, R1
+        AND R2, R2, R3
         ADD R1, R1, #-1
         BRp SLOOP
         RET
 THREE   .FILL #3000
 ONE     .FILL #1000
+MASK    .FILL x0FFF
         .END
 )";
 
@@ -154,8 +170,8 @@ TEST_P(ProfileOf, FindsTheSharesOfTwoLoopsAndChangesNothing) {
   if (GetParam() == lc3::Engine::kInterpreter) EXPECT_EQ(compiled, 0U);
   if (in_first + in_second < 200) GTEST_SKIP() << in_first + in_second << " samples are too few to say more";
   const double share = static_cast<double>(in_first) / static_cast<double>(in_first + in_second);
-  EXPECT_GT(share, 0.6) << in_first << " : " << in_second;
-  EXPECT_LT(share, 0.9) << in_first << " : " << in_second;
+  EXPECT_GT(share, 0.62) << in_first << " : " << in_second;
+  EXPECT_LT(share, 0.88) << in_first << " : " << in_second;
   if (GetParam() == lc3::Engine::kXbyak) EXPECT_GT(compiled, profile.samples / 2);
 }
 INSTANTIATE_TEST_SUITE_P(Engines, ProfileOf,
