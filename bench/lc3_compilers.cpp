@@ -115,7 +115,7 @@ Result<lc3::jit::MachineCode> optimise(
 }
 
 Result<Figure> optimise_kernels(const SuiteOptions& options, const lc3::jit::LlvmModule& llvm) {
-  WARMFORK_TRY_ASSIGN(const auto compile, llvm.make_compiler());
+  WARMFORK_TRY_ASSIGN(const auto compile, llvm.make_compiler(false));
   std::vector<double> ns;
   for (const lc3_bench::NativeKernel& kernel : lc3_bench::native_kernels()) {
     WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::assemble(kernel.source, "kernel.asm"));
@@ -133,7 +133,7 @@ Result<Figure> optimise_kernels(const SuiteOptions& options, const lc3::jit::Llv
 
 Result<Figure> optimise_generated(const SuiteOptions& options, const lc3::jit::LlvmModule& llvm,
                                   std::uint32_t instructions) {
-  WARMFORK_TRY_ASSIGN(const auto compile, llvm.make_compiler());
+  WARMFORK_TRY_ASSIGN(const auto compile, llvm.make_compiler(false));
   const auto words = generated_program(instructions, Shape::kLoops);
   const lc3::jit::WordSet none;
   lc3::jit::Unit unit = lc3::jit::translate({*words, none, false}, std::array{lc3::kUserBase});
@@ -195,7 +195,7 @@ Result<Figure> memory_use(const lc3::jit::LlvmModule* llvm, std::uint32_t instru
   WARMFORK_TRY(cache.compile(request_for(*words)));
   std::uint64_t code_bytes = cache.counters().code_bytes;
   if (llvm != nullptr) {
-    WARMFORK_TRY_ASSIGN(const auto compile, llvm->make_compiler());
+    WARMFORK_TRY_ASSIGN(const auto compile, llvm->make_compiler(false));
     WARMFORK_TRY_ASSIGN(const lc3::jit::MachineCode better, compile(*made.unit));
     WARMFORK_TRY_ASSIGN(const bool replaced, cache.replace(made, better, 0));
     if (!replaced) return fail(ErrorKind::kHost, "LLVM's code for {} instructions found no room", instructions);

@@ -82,6 +82,10 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// series: metrics/….
 [[nodiscard]] SuiteResult run_metrics(const SuiteOptions& options);
 
+/// What traces cost a request, and samples a running LC-3, beside the same without: trace/…. Errors (kUsage): something
+/// records already.
+[[nodiscard]] SuiteResult run_trace(const SuiteOptions& options);
+
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);
 

@@ -18,7 +18,8 @@ namespace warmfork {
   return __rdtscp(&aux);
 }
 
-/// Nanoseconds per tick. Calibrated on first use (about 10 ms); thread-safe.
+/// Nanoseconds per tick. Calibrated on first use, which waits until the process is 10 ms old (or for 10 ms, if it is
+/// older than a second); thread-safe.
 [[nodiscard]] double tsc_ns_per_tick();
 
 [[nodiscard]] inline double tsc_to_ns(std::uint64_t ticks) { return static_cast<double>(ticks) * tsc_ns_per_tick(); }

@@ -46,7 +46,8 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"metrics", bench::run_metrics},
                                            {"ring", bench::run_ring},
                                            {"bus", bench::run_bus},
-                                           {"feed", bench::run_feed}};
+                                           {"feed", bench::run_feed},
+                                           {"trace", bench::run_trace}};
 
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
 

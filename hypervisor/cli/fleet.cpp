@@ -3,6 +3,9 @@
 
 #include "console.hpp"
 #include "exit_codes.hpp"
+#include "lc3/asm/load_program.hpp"
+#include "lc3/os/os_image.hpp"
+#include "lc3_profile.hpp"
 #include "lc3_report.hpp"
 #include "metrics.hpp"
 #include "terminal.hpp"
@@ -30,6 +33,7 @@ struct Options {
   std::string file;
   unsigned threads = 0;
   bool json = false;
+  ProfileOptions profile;
 };
 
 std::string compared(const lc3::MachineResult& one) {
@@ -118,6 +122,21 @@ void print_json(const lc3::FleetReport& report, int code) {
   fmt::print("{}\n", json.dump(2));
 }
 
+// By machine, with the names of its program.
+Status write_profile(const ProfileOptions& options, const lc3::FleetFile& file, const lc3::FleetReport& report) {
+  FoldedProfile folded;
+  std::size_t index = 0;
+  for (const lc3::MachineSpec& spec : file.machines) {
+    WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::load_program(spec.programs));
+    const lc3::Program& os = lc3::os_image(spec.machine.edition == 2 ? lc3::Edition::kSecond : lc3::Edition::kThird);
+    for (std::uint32_t i = 0; i < spec.count; ++i) {
+      const lc3::MachineResult& one = report.machines[index++];
+      folded.add(one.name, one.profile, program, spec.machine.load_os ? &os : nullptr, spec.machine.engine);
+    }
+  }
+  return folded.write(options);
+}
+
 Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(const lc3::FleetFile file, lc3::load_fleet(options.file));
   WARMFORK_TRY_ASSIGN(const kvm::Kvm kvm, open_kvm());
@@ -141,9 +160,13 @@ Result<int> run_checked(const Options& options) {
     }
     return signals->signal() != 0;
   };
+  how.locate_samples = options.profile.on();
+  WARMFORK_TRY_ASSIGN(std::unique_ptr<Sampler> sampler, start_sampling(options.profile));
   auto ended = lc3::run_fleet(kvm, file, how);
+  sampler.reset();
   if (line) print_message("\r\033[K");
   WARMFORK_TRY_ASSIGN(const lc3::FleetReport report, std::move(ended));
+  if (options.profile.on()) WARMFORK_TRY(write_profile(options.profile, file, report));
   const int code = report.interrupted ? 128 + signals->signal() : report.all_passed() ? kSuccess : kFailure;
   options.json ? print_json(report, code) : print_table(report);
   if (report.interrupted && !options.json) {
@@ -212,6 +235,7 @@ void add_fleet(CLI::App& app, Outcome& outcome) {
                    "Worker threads (default: one per CPU; machines with a cpu have theirs)")
       ->check(CLI::Range(1, 256));
   verb->add_flag("--json", options->json, "The result as JSON");
+  add_profile_options(*verb, options->profile);
   add_metrics_options(*verb, options->metrics);
   verb->callback([options, &outcome] {
     outcome.code = with_metrics(options->metrics, "fleet " + options->file, [&] { return run(*options); });

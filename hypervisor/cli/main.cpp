@@ -1,6 +1,7 @@
 // The composition root: parses the command line and hands over to one verb.
 #include "console.hpp"
 #include "exit_codes.hpp"
+#include "trace_file.hpp"
 #include "verbs.hpp"
 
 #include <fcntl.h>
@@ -55,9 +56,17 @@ int main(int argc, char** argv) {
   add_lockstep(app, outcome);
   add_verify_reset(app, outcome);
   add_metrics(app, outcome);
+  TraceFile trace;
+  for (const char* verb : {"run", "grade", "fleet", "exec", "replay", "ivshmem", "bench", "compare", "verify-reset"}) {
+    trace.add_to(*app.get_subcommand(verb));
+  }
+  trace.add_to(*app.get_subcommand("snapshot")->get_subcommand("call"));
+  app.parse_complete_callback([&trace] { trace.begin(); });
   keep_standard_descriptors();
   try {
     app.parse(argc, argv);
+  } catch (const CannotTrace& error) {
+    return error.code;
   } catch (const CLI::ParseError& error) {
     outcome.code = app.exit(error) == 0 ? kSuccess : kUsageError;
   } catch (const std::bad_alloc&) {
@@ -71,5 +80,5 @@ int main(int argc, char** argv) {
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
     return report({ErrorKind::kHost, "standard output cannot be written"});
-  return outcome.code;
+  return trace.finish(outcome.code);
 }

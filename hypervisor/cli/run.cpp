@@ -3,6 +3,7 @@
 #include "exit_codes.hpp"
 #include "lc3/asm/load_program.hpp"
 #include "lc3_console.hpp"
+#include "lc3_profile.hpp"
 #include "lc3_report.hpp"
 #include "lc3_run.hpp"
 #include "metrics.hpp"
@@ -16,6 +17,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -29,6 +31,7 @@ struct Options : Lc3RunOptions {
   bool stats = false;
   bool json = false;
   bool perf_map = false;
+  ProfileOptions profile;
 };
 
 double per_second(const ConsoleRun& run) {
@@ -91,6 +94,7 @@ metrics::VmWatch::Info describe_vm(const Options& options, const Lc3RunPlan& pla
 Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(Lc3RunPlan plan, make_plan(options));
   if (options.perf_map) plan.machine.perf_map = lc3::jit::perf_map_path();
+  plan.machine.locate_samples = options.profile.on();
   WARMFORK_TRY_ASSIGN(const lc3::Program program, lc3::load_program(options.files));
   ::signal(SIGPIPE, SIG_IGN);
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
@@ -102,6 +106,8 @@ Result<int> run_checked(const Options& options) {
   }
   OutputSink sink = options.json ? OutputSink::memory(kMaxJsonOutputBytes) : OutputSink::descriptor(STDOUT_FILENO);
 
+  WARMFORK_TRY_ASSIGN(std::unique_ptr<Sampler> sampler, start_sampling(options.profile));
+  lc3::Profile profile;
   WARMFORK_TRY_ASSIGN(const kvm::Kvm kvm, open_kvm());
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<lc3::Lc3Vm> vm, lc3::Lc3Vm::create(kvm, plan.machine));
   const std::uint64_t before_load = now_ns();
@@ -109,6 +115,7 @@ Result<int> run_checked(const Options& options) {
   if (options.stats) WARMFORK_TRY(vm->instrument(lc3::InstrumentMode::kCollect));
   const std::uint64_t load_ns = now_ns() - before_load;
 
+  if (options.profile.on()) vm->sample_into(profile);
   std::optional<metrics::VmWatch> watch;
   SliceRunner runner;
   if (metrics::on()) {
@@ -123,6 +130,7 @@ Result<int> run_checked(const Options& options) {
   }
   metrics_ready();
   WARMFORK_TRY_ASSIGN(const ConsoleRun run, run_on_console(*vm, *input, sink, *signals, plan, runner));
+  sampler.reset();
   const Lc3Places places(program, os_of(plan));
   WARMFORK_TRY_ASSIGN(const Ending outcome, conclude(*vm, run, plan, places, *signals, sink, options.json));
   if (watch) {
@@ -134,9 +142,15 @@ Result<int> run_checked(const Options& options) {
     WARMFORK_TRY_ASSIGN(statistics, collect_statistics(*vm));
   }
 
+  if (options.profile.on()) {
+    FoldedProfile folded;
+    folded.add(std::filesystem::path(options.files.front()).filename().string(), profile, program, os_of(plan),
+               plan.machine.engine);
+    WARMFORK_TRY(folded.write(options.profile));
+  }
   warn_of_cache(*vm, plan);
   if (const std::string complaint = vm->names_complaint(); !complaint.empty()) {
-    print_message("warning: --perf-map: {}\n", complaint);
+    print_message("warning: names of compiled code: {}\n", complaint);
   }
   if (options.json)
     print_json(outcome, sink, plan, places, statistics, vm->start_times(), load_ns, vm->code_counters());
@@ -185,6 +199,7 @@ void add_run(CLI::App& app, Outcome& outcome) {
   verb->add_flag("--perf-map", options->perf_map,
                  "Name compiled code in /tmp/perf-PID.map, a line \"START SIZE lc3_xADDRESS\" for each block, numbers\n"
                  "hexadecimal. Addresses are the guest's: the map is for looking up samples of the guest's RIP");
+  add_profile_options(*verb, options->profile);
   verb->fallthrough();
   add_metrics_options(*verb, options->metrics);
   verb->callback([options, &outcome] {

@@ -4,6 +4,7 @@
 #include "machine/call_metrics.hpp"
 #include "memory/guest_memory.hpp"
 #include "metrics/metrics.hpp"
+#include "trace/trace.hpp"
 
 #include <pthread.h>
 #include <sched.h>
@@ -114,7 +115,10 @@ Result<std::unique_ptr<CallChannel>> CallChannel::open_for_one_tenant(Guest& gue
   guest.memory().dirty().add(*guest.memory().layout().window_offset(range.begin) / kPage);
   channel->ring_.clear();
   try {
-    channel->thread_ = std::jthread([&channel = *channel] { channel.serve(); });
+    channel->thread_ = std::jthread([&channel = *channel] {
+      trace::name_thread("call ring");
+      channel.serve();
+    });
   } catch (const std::system_error& error) {
     channel->closed_ = true;
     guest.end_service();

@@ -7,6 +7,7 @@
 #include "fork/space_forks.hpp"
 #include "fork/vm_forks.hpp"
 #include "metrics/metrics.hpp"
+#include "trace/trace.hpp"
 #include "warmfork/abi/fork_info.hpp"
 
 #include <array>
@@ -15,6 +16,8 @@
 
 namespace warmfork {
 namespace {
+
+constexpr trace::Kind kReset{"fork", "reset", "pages_copied"};
 
 NullIo no_io;
 
@@ -158,12 +161,15 @@ Status Fork::bind(GuestCpu& cpu) {
 
 Status Fork::reset() {
   const metrics::Timer timer;
-  const std::uint64_t copied = stats_.pages_copied;
+  trace::Span span(kReset);
+  const std::uint64_t before = stats_.pages_copied;
   Status done = put_back();
+  const std::uint64_t copied = stats_.pages_copied - before;
+  span.argument(copied);
   if (timer.runs() && done) {
     const ResetMetrics& metrics = metrics_of(mode_);
     metrics.resets.add();
-    metrics.pages.add(stats_.pages_copied - copied);
+    metrics.pages.add(copied);
     metrics.duration.record_ticks(timer.ticks());
   }
   return done;

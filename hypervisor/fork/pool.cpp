@@ -1,6 +1,7 @@
 #include "fork/pool.hpp"
 
 #include "metrics/metrics.hpp"
+#include "trace/trace.hpp"
 
 #include <pthread.h>
 #include <signal.h>
@@ -533,6 +534,7 @@ void Pool::Impl::put_back_slow(Shelf& shelf, PoolEntry& entry) {
 // --- The pool's own thread (kDeferred) -------------------------------------------------------------------------------
 
 void Pool::Impl::tend() {
+  trace::name_thread("pool");
   Lock lock(mutex_);
   Clock::duration period = kTendPeriod;
   while (!tender_wake_.wait_for(lock, period, [this] { return closed_; })) {

@@ -5,6 +5,7 @@
 #include "fork/fork_page.hpp"
 #include "fork/frozen_window.hpp"
 #include "machine/backend_probe.hpp"
+#include "trace/trace.hpp"
 #include "warmfork/abi/layout.h"
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 
 namespace warmfork {
 namespace {
+
+constexpr trace::Kind kSnapshot{"fork", "snapshot"};
 
 bool is_zero(std::span<const std::byte> page) {
   // Equal to itself one word on, and the first word is zero: memcmp at full speed without a page of zeros.
@@ -53,6 +56,7 @@ Result<SnapshotParts> Snapshot::begin(Guest& guest, const x86::CpuModel& cpu) {
 }
 
 Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Machine& master) {
+  const trace::Span span(kSnapshot);
   WARMFORK_TRY(check_xrstor(kvm, master.cpu_model()));
   WARMFORK_TRY_ASSIGN(SnapshotParts parts, begin(master, master.cpu_model()));
   parts.image = master.image();
@@ -76,6 +80,7 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Mach
 }
 
 Result<std::shared_ptr<const Snapshot>> Snapshot::take(const kvm::Kvm& kvm, Fork& fork) {
+  const trace::Span span(kSnapshot);
   const std::shared_ptr<const Snapshot>& base = fork.snapshot();
   WARMFORK_TRY_ASSIGN(SnapshotParts parts, begin(fork, base->cpu_model()));
   parts.image = base->parts_.image;

@@ -1,11 +1,17 @@
 #include "fork/space_forks.hpp"
 
 #include "fork/vm_forks.hpp"
+#include "trace/trace.hpp"
 
 #include <algorithm>
 #include <bit>
 
 namespace warmfork {
+namespace {
+
+constexpr trace::Kind kFork{"fork", "fork space"};
+
+}  // namespace
 
 Result<std::unique_ptr<ForkSource>> SpaceForks::create(const kvm::Kvm& kvm, std::shared_ptr<const Snapshot> snapshot,
                                                        const ForkOptions& options, std::size_t capacity) {
@@ -83,6 +89,7 @@ Result<std::size_t> SpaceForks::take_home() {
 }
 
 Result<std::unique_ptr<Fork>> SpaceForks::make_one(const SharedBindings& shared) {
+  const trace::Span span(kFork);
   const GuestLayout& layout = *snapshot_->layout();
   WARMFORK_TRY(check_bindings(layout, shared));
   WARMFORK_TRY_ASSIGN(const std::size_t index, take_home());

@@ -1,7 +1,11 @@
 #include "fork/vm_forks.hpp"
 
+#include "trace/trace.hpp"
+
 namespace warmfork {
 namespace {
+
+constexpr trace::Kind kFork{"fork", "fork vm"};
 
 // What a fork of this kind has to itself.
 struct Shell {
@@ -39,6 +43,7 @@ Result<std::unique_ptr<ForkSource>> VmForks::create(const kvm::Kvm& kvm, std::sh
 }
 
 Result<std::unique_ptr<Fork>> VmForks::make_one(const SharedBindings& shared) {
+  const trace::Span span(kFork);
   const GuestLayout& layout = *snapshot_->layout();
   WARMFORK_TRY(check_bindings(layout, shared));
   const TrackingNeeds needs = tracking_needs(mode_, *snapshot_);

@@ -2,6 +2,7 @@
 
 #include "machine/call_metrics.hpp"
 #include "metrics/metrics.hpp"
+#include "trace/trace.hpp"
 #include "warmfork/abi/layout.h"
 
 #include <algorithm>
@@ -10,6 +11,9 @@
 namespace warmfork {
 namespace {
 
+constexpr trace::Kind kVmcall{"call", "vmcall", nullptr, trace::describe_function};
+constexpr trace::Kind kResume{"call", "resume"};
+constexpr trace::Kind kServeRing{"call", "call ring"};
 constexpr std::uint64_t kUserStubs = WARMFORK_SYSTEM_BASE + WARMFORK_USER_STUBS_OFFSET;
 
 }  // namespace
@@ -110,6 +114,7 @@ Result<std::uint64_t> Guest::call(Gva function, std::span<const std::uint64_t> a
   if (cpu_ == nullptr) [[unlikely]]
     return fail(ErrorKind::kUsage, "{}: vmcall without a vCPU", program_->name);
   const metrics::Timer timer;
+  const trace::Span span(kVmcall, function.value);
   const kvm_regs regs = call_registers(function, arguments);
   pristine_entry_ = false;
   auto answer = finish_call(cpu_->run(context(), regs, options.timeout_ns));
@@ -127,6 +132,7 @@ Status Guest::stage(Gva function, std::span<const std::uint64_t> arguments) {
 Result<std::uint64_t> Guest::resume(CallOptions options) {
   if (state_ != State::kStopped) return fail(ErrorKind::kUsage, "{}: nothing to resume", program_->name);
   const metrics::Timer timer;
+  const trace::Span span(kResume);
   auto answer = finish_call(cpu_->go_on(context(), options.timeout_ns));
   if (timer.runs()) record_call(call_mode(), timer.ticks(), answer, options);
   return answer;
@@ -159,12 +165,16 @@ Status Guest::begin_service() {
 
 Result<Guest::Service> Guest::serve(std::uint64_t polls) {
   const std::array arguments{space_->layout().call_ring().begin.value, std::uint64_t{1}, polls};
+  const trace::Span span(kServeRing);
   const kvm_regs regs = call_registers(Gva{kUserStubs + WARMFORK_STUB_SERVE}, arguments);
   pristine_entry_ = false;
   return finish_service(cpu_->run(context(), regs, 0));
 }
 
-Result<Guest::Service> Guest::serve_on() { return finish_service(cpu_->go_on(context(), 0)); }
+Result<Guest::Service> Guest::serve_on() {
+  const trace::Span span(kServeRing);
+  return finish_service(cpu_->go_on(context(), 0));
+}
 
 Result<Guest::Service> Guest::finish_service(Result<GuestStop> stop) {
   if (!stop) {

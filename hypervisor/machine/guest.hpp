@@ -87,6 +87,10 @@ class Guest {
   /// part of what a reset restores. Errors: kHost.
   [[nodiscard]] Status bind_doorbell(std::uint8_t number, std::shared_ptr<Doorbell> doorbell);
 
+  /// From now on `sink` is told where a Sampler finds this guest; nullptr: nobody is. It outlives the guest, or is
+  /// taken back. Not part of what a reset restores.
+  void set_sample_sink(SampleSink* sink) { samples_ = sink; }
+
   /// Copies `bytes` into the call area at `offset` and returns their guest address, to be passed as an argument.
   [[nodiscard]] Result<Gva> put_buffer(std::uint64_t offset, std::span<const std::byte> bytes);
 
@@ -128,7 +132,9 @@ class Guest {
   Guest() = default;
   ~Guest() = default;
 
-  [[nodiscard]] GuestContext context() { return {program_->name, program_->plan, *space_, *process_, doorbells_}; }
+  [[nodiscard]] GuestContext context() {
+    return {program_->name, program_->plan, *space_, *process_, doorbells_, samples_};
+  }
   /// Registers of a vmcall's entry, through the pristine stub if the extended state must be the snapshot's.
   [[nodiscard]] kvm_regs call_registers(Gva function, std::span<const std::uint64_t> arguments) const;
   [[nodiscard]] Result<std::uint64_t> finish_call(Result<GuestStop> stop);
@@ -149,6 +155,7 @@ class Guest {
   int exit_code_ = 0;
   std::optional<FaultReport> fault_;
   std::vector<std::shared_ptr<Doorbell>> doorbells_;
+  SampleSink* samples_ = nullptr;
   kvm::VmFd* own_vm_ = nullptr;      // if no other guest is in it; it outlives the guest
   std::optional<Error> host_error_;  // why the guest ended, if KVM gave up
 };

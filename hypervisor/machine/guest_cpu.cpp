@@ -1,5 +1,6 @@
 #include "machine/guest_cpu.hpp"
 
+#include "trace/trace.hpp"
 #include "warmfork/abi/layout.h"
 #include "x86/system_pages.hpp"
 
@@ -34,6 +35,36 @@ const std::array kExits{
     exits_by("park", &MachineCounters::parked),          exits_by("ready", &MachineCounters::readied),
     exits_by("exception", &MachineCounters::exceptions), exits_by("dirty_ring_full", &MachineCounters::ring_full),
     exits_by("other", &MachineCounters::others)};
+// What a KVM_RUN ended with, as traces show it.
+constexpr trace::Kind kRunReturn{"kvm", "KVM_RUN: return"};
+constexpr trace::Kind kRunReady{"kvm", "KVM_RUN: ready"};
+constexpr trace::Kind kRunSyscall{"kvm", "KVM_RUN: system call"};
+constexpr trace::Kind kRunDoorbell{"kvm", "KVM_RUN: doorbell"};
+constexpr trace::Kind kRunPark{"kvm", "KVM_RUN: park"};
+constexpr trace::Kind kRunException{"kvm", "KVM_RUN: exception"};
+constexpr trace::Kind kRunPort{"kvm", "KVM_RUN: port", "port"};
+constexpr trace::Kind kRunInterrupted{"kvm", "KVM_RUN: interrupted"};
+constexpr trace::Kind kRunFailed{"kvm", "KVM_RUN: failed", "errno"};
+constexpr trace::Kind kRunRingFull{"kvm", "KVM_RUN: dirty ring full"};
+constexpr trace::Kind kRunOther{"kvm", "KVM_RUN: exit", "exit_reason"};
+constexpr trace::Kind kServe{"kvm", "serve", nullptr, linux_abi::syscall_name};
+
+[[gnu::noinline]] void trace_exit(std::uint64_t entered, const kvm_run& run, int error) {
+  if (error == EINTR || error == EAGAIN) return trace::end(entered, kRunInterrupted);
+  if (error != 0) return trace::end(entered, kRunFailed, static_cast<std::uint64_t>(error));
+  if (run.exit_reason == KVM_EXIT_DIRTY_RING_FULL) return trace::end(entered, kRunRingFull);
+  if (run.exit_reason != KVM_EXIT_IO) return trace::end(entered, kRunOther, run.exit_reason);
+  const std::uint16_t port = run.io.port;
+  switch (port) {
+    case WARMFORK_PORT_SYSCALL: return trace::end(entered, kRunSyscall);
+    case WARMFORK_PORT_READY: return trace::end(entered, kRunReady);
+    case WARMFORK_PORT_DOORBELL: return trace::end(entered, kRunDoorbell);
+    case WARMFORK_PORT_PARK: return trace::end(entered, kRunPark);
+    default: break;
+  }
+  const bool exception = static_cast<unsigned>(port - WARMFORK_PORT_EXCEPTION) < WARMFORK_EXCEPTION_COUNT;
+  trace::end(entered, exception ? kRunException : kRunPort, port);
+}
 
 }  // namespace
 
@@ -159,11 +190,15 @@ Result<GuestStop> GuestCpu::loop(const GuestContext& guest) {
   kvm_run& run = vcpu_.shared();
   for (;;) {
     ++counters_.kvm_run;
+    const std::uint64_t entered = trace::begin();
     const int error = vcpu_.run_raw();
     if (error == 0 && is_return(run)) [[likely]] {
+      trace::end(entered, kRunReturn);
       clean_ = (run.s.regs.regs.rflags & kTrapFlag) == 0;
       return GuestStop{GuestStop::Kind::kReturned, run.s.regs.regs.rax};
     }
+    if (entered != 0) [[unlikely]]
+      trace_exit(entered, run, error);
     if (auto stop = handle_slow(guest, error)) return *std::move(stop);
   }
 }
@@ -173,6 +208,7 @@ GuestCpu::Stop GuestCpu::handle_slow(const GuestContext& guest, int run_error) {
     ++counters_.interrupted;
     // Cleared before looking: a kick that comes now sets it again, and the reason with it.
     vcpu_.clear_immediate_exit();
+    if (watch_->take_sample() && guest.samples != nullptr) guest.samples->sample(vcpu_.shared().s.regs.regs);
     if (auto error = stop_error(guest)) return Result<GuestStop>(Failure(*std::move(error)));
     return std::nullopt;
   }
@@ -231,6 +267,7 @@ GuestCpu::Stop GuestCpu::serve_syscall(const GuestContext& guest) {
   kvm_regs regs = vcpu_.shared().s.regs.regs;
   const linux_abi::SyscallRequest request{regs.rax, {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9}};
   ++counters_.syscalls;
+  const trace::Span span(kServe, request.number);
   linux_abi::SyscallOutcome outcome = guest.process.serve(request);
   while (outcome.interrupted) {
     if (auto error = stop_error(guest)) {

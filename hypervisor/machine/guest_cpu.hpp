@@ -15,6 +15,7 @@
 #include "machine/doorbell.hpp"
 #include "machine/fault_report.hpp"
 #include "machine/linux/process.hpp"
+#include "machine/sampler.hpp"
 #include "machine/vcpu_setup.hpp"
 #include "machine/vcpu_state.hpp"
 #include "machine/watchdog.hpp"
@@ -63,6 +64,7 @@ struct GuestContext {
   AddressSpace& space;
   linux_abi::Process& process;
   std::span<const std::shared_ptr<Doorbell>> doorbells = {};  // by their numbers
+  SampleSink* samples = nullptr;                              // told of samples; nullptr: nobody
 };
 
 class GuestCpu {

@@ -1,5 +1,6 @@
 #include "machine/machine.hpp"
 
+#include "trace/trace.hpp"
 #include "warmfork/abi/layout.h"
 
 #include <algorithm>
@@ -8,6 +9,8 @@
 namespace warmfork {
 namespace {
 
+constexpr trace::Kind kCreate{"call", "create machine"};
+constexpr trace::Kind kBoot{"call", "boot"};
 constexpr std::uint64_t kRedZone = 128;  // System V AMD64 ABI, §3.2.2: bytes below rsp that belong to the caller
 
 std::uint32_t hwcap(const x86::CpuModel& cpu) {
@@ -19,6 +22,7 @@ std::uint32_t hwcap(const x86::CpuModel& cpu) {
 
 Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<const std::byte> elf,
                                                  std::string_view name, MachineConfig config) {
+  const trace::Span span(kCreate);
   std::unique_ptr<Machine> machine(new Machine);
   const auto program = std::make_shared<GuestProgram>();
   machine->program_ = program;
@@ -74,6 +78,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const kvm::Kvm& kvm, std::span<
 }
 
 Result<BootOutcome> Machine::boot(CallOptions options) {
+  const trace::Span span(kBoot);
   Result<GuestStop> stop = GuestStop{};
   if (state_ == State::kNew) {
     space_->set_fork_info(process_->fork_info());

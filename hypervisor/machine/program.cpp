@@ -1,5 +1,6 @@
 #include "machine/program.hpp"
 
+#include "trace/trace.hpp"
 #include "warmfork/abi/vmcall.hpp"
 
 namespace warmfork {
@@ -22,11 +23,15 @@ Status GuestProgram::read_vmcalls(const AddressSpace& space) {
 }
 
 Result<Gva> GuestProgram::find_vmcall(std::string_view vmcall) const {
+  const auto found = [&](Gva function) {
+    if (trace::recording()) trace::name_function(function.value, vmcall);
+    return function;
+  };
   for (const auto& [entry_name, function] : vmcalls) {
-    if (entry_name == vmcall) return function;
+    if (entry_name == vmcall) return found(function);
   }
   if (const ElfSymbol* symbol = plan.find_symbol(vmcall); symbol != nullptr && symbol->is_function) {
-    return Gva{symbol->address};
+    return found(Gva{symbol->address});
   }
   return fail(ErrorKind::kInput, "{}: no vmcall or function named \"{}\"", name, vmcall);
 }

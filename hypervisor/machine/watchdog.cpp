@@ -83,6 +83,13 @@ void WatchSlot::kick() {
   }
 }
 
+// A kick that meets the thread on its way out of KVM_RUN makes the next KVM_RUN return at once: the sample then shows
+// the entry of the next call.
+void WatchSlot::request_sample() {
+  sample_.store(true, std::memory_order_release);
+  kick();
+}
+
 Watchdog& Watchdog::instance() {
   static Watchdog* const watchdog = new Watchdog;  // never destroyed: slots may outlive static destruction
   return *watchdog;
@@ -112,6 +119,17 @@ void Watchdog::remove(WatchSlot* slot) {
   last.request_stop();
   wake();
 }  // joins here, outside the lock of the slots
+
+std::size_t Watchdog::request_samples() {
+  const std::scoped_lock lock(mutex_);
+  std::size_t running = 0;
+  for (WatchSlot* slot : slots_) {
+    if (slot->running_thread_.load(std::memory_order_acquire) == 0) continue;
+    slot->request_sample();
+    ++running;
+  }
+  return running;
+}
 
 // Kicks the late ones and returns the next tick. Called with the lock held, so that no slot goes away meanwhile.
 std::uint64_t Watchdog::scan(std::uint64_t now) {

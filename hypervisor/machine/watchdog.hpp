@@ -46,6 +46,10 @@ class WatchSlot {
   [[nodiscard]] StopReason take_stop_reason();
   /// Stops the running call, or the next one if none runs.
   void cancel();
+  /// True once after request_sample(): whoever runs the vCPU may look where it is.
+  [[nodiscard]] bool take_sample() {
+    return sample_.load(std::memory_order_relaxed) && sample_.exchange(false, std::memory_order_acquire);
+  }
   /// The running call's deadline has passed, whatever arm() was told; nothing if none runs. Any thread.
   void expire();
 
@@ -54,6 +58,7 @@ class WatchSlot {
   static constexpr std::uint64_t kExpired = ~std::uint64_t{0};
   static constexpr std::uint64_t kNever = kExpired - 1;
   void kick();
+  void request_sample();
 
   kvm::VcpuFd& vcpu_;
   std::atomic<std::uint64_t> deadline_{0};
@@ -61,6 +66,7 @@ class WatchSlot {
   std::atomic<std::uint64_t> calls_{0};  // written by the vCPU's thread only; the watchdog sees activity by it
   std::atomic<int> running_thread_{0};
   std::atomic<bool> cancelled_{false};
+  std::atomic<bool> sample_{false};
 };
 
 /// The process's watchdog thread; started by the first slot, stopped with the last.
@@ -70,6 +76,10 @@ class Watchdog {
   static int kick_signal() { return SIGRTMIN + 3; }
 
   static Watchdog& instance();
+
+  /// Interrupts every vCPU that runs, and has its thread take_sample(). Returns how many there were. Any thread but one
+  /// that makes or destroys slots.
+  std::size_t request_samples();
 
  private:
   friend class WatchSlot;

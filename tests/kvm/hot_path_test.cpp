@@ -5,6 +5,7 @@
 #include "fork/snapshot.hpp"
 #include "machine_test.hpp"
 #include "metrics/metrics.hpp"
+#include "trace/trace.hpp"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -232,6 +233,40 @@ INSTANTIATE_TEST_SUITE_P(All, PoolHotPath,
                                             ::testing::Values(ResetPolicy::kStrict, ResetPolicy::kDeferred),
                                             ::testing::Values(0U, 42U)),
                          path_name);
+
+// --- Traces ----------------------------------------------------------------------------------------------------------
+
+class TracedHotPath : public MachineTest {};
+
+TEST_F(TracedHotPath, ARequestIsOneIoctlAndItsEvents) {
+  const auto master = make_ready("probe_forks");
+  ASSERT_NE(master, nullptr);
+  const auto function = master->find_vmcall("count");
+  ASSERT_TRUE(function);
+  const auto snapshot = Snapshot::take(system(), *master);
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  const auto pool = Pool::create(system(), *snapshot, {.fork = {.reset = ResetMode::kDirtyRing}});
+  ASSERT_TRUE(pool) << pool.error().message;
+  ASSERT_TRUE(trace::start());
+  for (int i = 0; i < 10; ++i) EXPECT_EQ((*pool)->request(*function, {}).value_or(0), 1001U);
+  const MachineCounters& counters = (*pool)->acquire()->fork().counters();
+  const std::uint64_t interrupted_before = counters.interrupted;
+  const std::uint64_t requests = scaled(200);
+  const std::uint64_t before[] = {ioctls, allocations, locks, other_calls};
+  std::uint64_t right = 0;
+  for (std::uint64_t i = 0; i < requests; ++i) right += (*pool)->request(*function, {}).value_or(0) == 1001 ? 1 : 0;
+  const std::uint64_t after[] = {ioctls, allocations, locks, other_calls};
+  const std::uint64_t interrupted = counters.interrupted - interrupted_before;
+  const trace::Recording recording = trace::stop();
+  EXPECT_EQ(right, requests);
+  EXPECT_EQ(after[0] - before[0], requests + interrupted);
+  EXPECT_EQ(after[1] - before[1], 0U) << "allocations";
+  EXPECT_EQ(after[2] - before[2], 0U) << "locks";
+  EXPECT_EQ(after[3] - before[3], 0U) << "other system calls";
+  ASSERT_EQ(recording.threads.size(), 1U);
+  // A call, its KVM_RUN, its reset; once more for a lease without a call.
+  EXPECT_GE(recording.threads[0].recorded, 3 * (requests + 10));
+}
 
 }  // namespace
 }  // namespace warmfork::test

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 
 #if __has_feature(address_sanitizer)
 #include <sanitizer/lsan_interface.h>
@@ -289,6 +290,29 @@ TEST(OrcCompiler, AFatalErrorOfLlvmIsAnError) {
     EXPECT_EQ(code.error().kind, ErrorKind::kUnsupported);
     EXPECT_THAT(code.error().message, testing::HasSubstr("64-bit"));
   }
+}
+
+TEST(OrcCompiler, MarksSayWhereCodeComesFromAndDoNotChangeIt) {
+  Machine machine(Engine::kFast);
+  load_program(machine, kProgram);
+  const jit::Unit unit = unit_of(machine);
+  const auto plain = jit::OrcCompiler::create(), marking = jit::OrcCompiler::create({.marks = true});
+  ASSERT_TRUE(plain && marking);
+  const auto code = (*plain)->compile(unit, {}, 0x1000), marked = (*marking)->compile(unit, {}, 0x1000);
+  ASSERT_TRUE(code && marked);
+  EXPECT_EQ(code->bytes, marked->bytes);
+  EXPECT_TRUE(code->marks.empty());
+  std::set<std::uint16_t> all, found;
+  for (const auto& [first, block] : unit.blocks) {
+    for (std::uint16_t i = 0; i < block.count; ++i) all.insert(static_cast<std::uint16_t>(first + i));
+  }
+  for (const jit::MachineCode::Mark& mark : marked->marks) {
+    EXPECT_LT(mark.offset, marked->bytes.size());
+    EXPECT_TRUE(all.contains(mark.address)) << mark.address;
+    found.insert(mark.address);
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(marked->marks, {}, &jit::MachineCode::Mark::offset));
+  EXPECT_GE(found.size(), 8U);
 }
 
 TEST(OrcCompiler, CompilesNothingWhereThereIsNoLoop) {

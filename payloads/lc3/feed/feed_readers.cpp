@@ -6,6 +6,7 @@
 #include "fork/snapshot.hpp"
 #include "lc3/feed/words.hpp"
 #include "lc3/host/lc3_failure.hpp"
+#include "trace/trace.hpp"
 
 #include <pthread.h>
 #include <sched.h>
@@ -356,6 +357,7 @@ bool FeedReaders::take_answer(Reader& reader) noexcept {
 
 // The reader's thread, from before the first message to the program's end.
 void FeedReaders::run(Reader& reader) const {
+  trace::name_thread("reader");
   reader.pinned = pin_this_thread(reader.cpu);
   reader.started.store(true, std::memory_order_release);
   if (reader.watch) reader.watch->state(metrics::VmState::kRunning);

@@ -7,6 +7,7 @@
 #include "lc3/fleet/grade.hpp"
 #include "lc3/fleet/isolated_run.hpp"
 #include "metrics/vm_watch.hpp"
+#include "trace/trace.hpp"
 
 #include <fmt/ranges.h>
 #include <pthread.h>
@@ -59,6 +60,7 @@ struct Family {
 struct Member {
   Family* family = nullptr;
   std::unique_ptr<Fork> fork;
+  std::unique_ptr<Profile> profile = std::make_unique<Profile>();
   std::unique_ptr<Lc3Vm> machine;
   std::optional<IsolatedRun> run;
   std::unique_ptr<metrics::VmWatch> watch;  // if anybody wants metrics; it outlives the rest
@@ -199,6 +201,7 @@ class Fleet {
     family->options = spec.machine;
     family->options.stop_for_output = false;  // nobody watches
     family->options.ports = regions(number);
+    family->options.locate_samples = options_.locate_samples;
     WARMFORK_TRY_ASSIGN(family->master, Lc3Vm::create(kvm, family->options));
     if (const auto loaded = family->master->load(*program); !loaded) return at(loaded.error());
     WARMFORK_TRY_ASSIGN(auto snapshot, Snapshot::take(kvm, family->master->machine()));
@@ -222,6 +225,7 @@ class Fleet {
         queue.waiting.push_back(members_.size());
         ++queue.alive;
       }
+      if (options_.locate_samples) member.machine->sample_into(*member.profile);
       member.run.emplace(*member.machine, family->options, spec.input.text, spec.limits);
       member.watch = watch_of(spec, replica_name(spec, i), *member.fork);
       members_.push_back(std::move(member));
@@ -287,6 +291,7 @@ class Fleet {
   }
 
   void worker(std::size_t index) {
+    trace::name_thread("worker", index);
     Worker& self = *workers_[index];
     if (self.cpu) {
       cpu_set_t set;
@@ -482,6 +487,7 @@ class Fleet {
     } else {
       result.detail = "interrupted";
     }
+    result.profile = std::move(*member.profile);
     member.run.reset();
     member.machine.reset();
     member.fork.reset();

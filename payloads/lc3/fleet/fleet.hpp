@@ -35,6 +35,7 @@ struct MachineResult {
   std::uint64_t ns = 0;        // of its slices
   bool compared = false;       // an output was expected
   std::string output;          // what it printed, any bytes, at most RunLimits::output_bytes
+  Profile profile;             // where samples found it; none unless FleetOptions::locate_samples
   std::string detail;          // why it is not as expected: visible text of at most 3 KiB
 };
 
@@ -57,7 +58,8 @@ struct FleetProgress {
 };
 
 struct FleetOptions {
-  unsigned threads = 0;  // for machines without a `cpu`; 0: one per CPU this process may use
+  bool locate_samples = false;  // machines say where a Sampler finds them
+  unsigned threads = 0;         // for machines without a `cpu`; 0: one per CPU this process may use
   /// Asked every 50 ms by the calling thread; true ends everything as soon as can be. May be empty.
   std::function<bool(const FleetProgress&)> should_stop;
 };

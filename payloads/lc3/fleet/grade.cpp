@@ -7,6 +7,7 @@
 #include "lc3/asm/object_file.hpp"
 #include "lc3/asm/text.hpp"
 #include "lc3/fleet/isolated_run.hpp"
+#include "trace/trace.hpp"
 
 #include <sched.h>
 
@@ -147,7 +148,10 @@ class Grader {
           const std::lock_guard lock(mutex_);
           ++running_;
         }
-        workers.emplace_back([this, tasks] { worker(tasks); });
+        workers.emplace_back([this, tasks, i] {
+          trace::name_thread("worker", i);
+          worker(tasks);
+        });
       }
     } catch (const std::system_error& error) {
       give_up({ErrorKind::kHost, fmt::format("cannot start a thread: {}", error.what())});

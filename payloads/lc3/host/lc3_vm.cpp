@@ -140,11 +140,13 @@ Failure reaches_devices(const Program& program, const Segment& segment) {
 Lc3Vm::Code::Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk,
                   std::shared_ptr<jit::CodeNames> names)
     : region(std::move(memory)),
-      cache({region.bytes, region.begin.value}, {.disk = std::move(disk), .names = std::move(names)}) {
+      names(std::move(names)),
+      cache({region.bytes, region.begin.value}, {.disk = std::move(disk), .names = this->names}) {
   if (!optimises(engine)) return;
-  const auto make_compiler = []() -> Result<jit::Optimiser::Compile> {
+  const bool marks = this->names != nullptr && this->names->wants_marks();
+  const auto make_compiler = [marks]() -> Result<jit::Optimiser::Compile> {
     WARMFORK_TRY_ASSIGN(const jit::LlvmModule* llvm, jit::llvm_module());
-    return llvm->make_compiler();
+    return llvm->make_compiler(marks);
   };
   optimiser.emplace(cache, make_compiler, engine == Engine::kOrc ? std::chrono::nanoseconds{0} : kAutoDelay);
   cache.on_version([this](const jit::Made& made) { optimiser->notice(made); });
@@ -180,7 +182,10 @@ Result<std::unique_ptr<Lc3Vm>> Lc3Vm::create(const kvm::Kvm& kvm, const Lc3Optio
   if (!options.perf_map.empty()) {
     if (options.engine == Engine::kInterpreter)
       return fail(ErrorKind::kUsage, "{}: engine interp makes no code to name there", options.perf_map);
-    WARMFORK_TRY_ASSIGN(names, jit::CodeNames::create({.perf_map = options.perf_map}));
+  }
+  if (!options.perf_map.empty() || (options.locate_samples && options.engine != Engine::kInterpreter)) {
+    WARMFORK_TRY_ASSIGN(names,
+                        jit::CodeNames::create({.perf_map = options.perf_map, .lookup = options.locate_samples}));
   }
   auto before = std::chrono::steady_clock::now();
   const auto lap_ns = [&before] {

@@ -11,6 +11,7 @@
 #include "base/result.hpp"
 #include "bus/link.hpp"
 #include "lc3/asm/program.hpp"
+#include "lc3/host/profile.hpp"
 #include "lc3/jit/code_cache.hpp"
 #include "lc3/jit/optimiser.hpp"
 #include "machine/code_region.hpp"
@@ -63,6 +64,7 @@ struct Lc3Options {
   std::string cache_dir;                   // optimised code of earlier runs, kOrc and kAuto; empty: none is kept
   std::uint64_t cache_limit = jit::kDefaultCacheLimit;  // bytes of all files there
   std::string perf_map;               // file for the names of compiled code (jit/code_names.hpp); empty: none
+  bool locate_samples = false;        // compiled code says where it comes from, for sample_into(); --cache is not read
   PortRegions ports;                  // for rings to others; none by default
   bool stop_at_empty_vectors = true;  // a trap or exception whose vector word is x0000 stops the machine
 };
@@ -205,6 +207,10 @@ class Lc3Vm {
   [[nodiscard]] Result<std::vector<std::byte>> save_state();
   [[nodiscard]] Status restore_state(std::span<const std::byte> state);
 
+  /// From now on samples (machine/sampler.hpp) of this machine are added to `profile`, which outlives the handle.
+  /// Samples in compiled code need Lc3Options::locate_samples; else they look like the guest's own.
+  void sample_into(Profile& profile);
+
   /// Waits until LLVM has nothing left to make better. For measurements.
   void finish_optimising();
   /// Waits for what LLVM has begun with, and has no more begun: then the counters, and the directory of
@@ -219,6 +225,10 @@ class Lc3Vm {
 
   [[nodiscard]] const StartTimes& start_times() const { return start_times_; }
 
+  ~Lc3Vm();
+  Lc3Vm(const Lc3Vm&) = delete;
+  Lc3Vm& operator=(const Lc3Vm&) = delete;
+
   void cancel() { guest_->cancel(); }
   [[nodiscard]] Guest& guest() { return *guest_; }
   /// The master, of which snapshots can be taken. Not for handles that attach() made.
@@ -230,10 +240,12 @@ class Lc3Vm {
   struct Code {
     Code(CodeRegion memory, Engine engine, std::shared_ptr<jit::DiskCache> disk, std::shared_ptr<jit::CodeNames> names);
     CodeRegion region;
+    std::shared_ptr<jit::CodeNames> names;  // none: nobody asked
     jit::CodeCache cache;
     std::optional<jit::Optimiser> optimiser;
   };
-  Lc3Vm() = default;
+  class ProfileSink;
+  Lc3Vm();
   [[nodiscard]] Result<std::uint64_t> call(Call which, std::initializer_list<std::uint64_t> arguments = {},
                                            CallOptions options = {});
   /// Goes on with the run that was begun until it stops for a reason that is not the compilers'. `begin`: when its
@@ -271,6 +283,7 @@ class Lc3Vm {
   metrics::Counter instructions_;             // by its engine
   std::uint32_t input_head_ = 0;              // the host's own cursors: the copies in guest memory are for the guest
   std::uint32_t output_tail_ = 0;
+  std::unique_ptr<ProfileSink> profile_;  // last: it takes itself back from the guest
 };
 
 /// "halted", "budget used up", …: a stop reason for people.

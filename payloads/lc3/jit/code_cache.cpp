@@ -2,6 +2,7 @@
 
 #include "lc3/jit/version.hpp"
 #include "lc3/jit/xbyak_compiler.hpp"
+#include "trace/trace.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -28,6 +29,8 @@ const metrics::Counter disk_hits = metrics::counter(metrics::Family::kJitCache, 
 const metrics::Counter disk_misses = metrics::counter(metrics::Family::kJitCache, {"miss"});
 const metrics::Counter disk_refusals = metrics::counter(metrics::Family::kJitCache, {"refused"});
 
+constexpr trace::Kind kCompile{"jit", "compile", "instructions"};
+
 }  // namespace
 
 Result<std::uint64_t> CodeCache::compile(const Request& request) {
@@ -43,6 +46,7 @@ Result<Made> CodeCache::compile_counting(const Request& request) {
 }
 
 Result<Made> CodeCache::make(const Request& request, bool counting) {
+  trace::Span span(kCompile);
   const auto begin = std::chrono::steady_clock::now();
   for (const std::uint16_t address : request.lost) {
     if (losses_[address] < options_.tolerated_losses) {
@@ -75,13 +79,15 @@ Result<Made> CodeCache::make(const Request& request, bool counting) {
   }
   // Reading a file takes less time than compiling, so the machine waits for it.
   std::optional<MachineCode> found;
-  if (options_.disk != nullptr && !counting) found = options_.disk->find(unit, request.words);
+  // A file's code has no marks.
+  const bool marks = options_.names != nullptr && options_.names->wants_marks();
+  if (options_.disk != nullptr && !counting && !marks) found = options_.disk->find(unit, request.words);
   const bool optimised = found.has_value();
   WARMFORK_TRY_ASSIGN(const MachineCode code, optimised  ? Result<MachineCode>(*std::move(found))
-                                              : counting ? compile_with_xbyak(unit, {.counting = true})
+                                              : counting ? compile_with_xbyak(unit, {.marks = marks, .counting = true})
                                               : options_.compiler
                                                   ? options_.compiler(unit, space_.address + used_ + kCodeText)
-                                                  : compile_with_xbyak(unit));
+                                                  : compile_with_xbyak(unit, {.marks = marks}));
   const std::span<std::byte> place = allocate(version_bytes(unit, code), true);
   if (place.empty()) {
     ++counters_.refusals;
@@ -91,7 +97,10 @@ Result<Made> CodeCache::make(const Request& request, bool counting) {
   WARMFORK_TRY(write_version(unit, code, {request.words, left_out_, request.lea_sets_cc}, ++last_id_, place));
   ++counters_.versions;
   if (optimised) ++counters_.optimised;
-  for (const auto& [first, block] : unit.blocks) counters_.instructions += block.count;
+  std::uint64_t instructions = 0;
+  for (const auto& [first, block] : unit.blocks) instructions += block.count;
+  counters_.instructions += instructions;
+  span.argument(instructions);
   counters_.code_bytes += code.bytes.size();
   const auto took =
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 // GDB finds both by name, sets a breakpoint on the function, and reads the rest from memory. Hidden: LLVM's libraries
@@ -52,6 +53,7 @@ std::vector<CodeName> names_of(const MachineCode& code) {
     names.push_back({entry.offset, 0, fmt::format("lc3_x{:04X}", entry.address)});
   }
   names.push_back({code.out_of_line, 0, "lc3_leaves"});
+  if (code.optimised != 0) names.push_back({0, 0, "lc3_optimised"});
   std::ranges::sort(names, {}, &CodeName::offset);
   for (std::size_t i = 0; i < names.size(); ++i) {
     const std::size_t end = i + 1 < names.size() ? names[i + 1].offset : code.bytes.size();
@@ -180,6 +182,25 @@ void CodeNames::add(std::uint64_t address, const MachineCode& code) {
   if (options_.gdb) {
     entries_.push_back(std::make_unique<GdbEntry>(symbol_object(address, code.bytes.size(), names)));
   }
+  if (options_.lookup) {
+    Version version{.bytes = code.bytes.size(), .optimised = code.optimised, .marks = code.marks};
+    version.marks.insert(version.marks.end(), code.entries.begin(), code.entries.end());
+    std::ranges::sort(version.marks, {}, &MachineCode::Mark::offset);
+    versions_.insert_or_assign(address, std::move(version));
+  }
+}
+
+std::optional<CodeNames::Found> CodeNames::find(std::uint64_t address) const {
+  const std::lock_guard lock(mutex_);
+  auto at = versions_.upper_bound(address);
+  if (at == versions_.begin()) return std::nullopt;
+  --at;
+  const std::uint64_t offset = address - at->first;
+  const Version& version = at->second;
+  if (offset >= version.bytes) return std::nullopt;
+  const auto behind = std::ranges::upper_bound(version.marks, offset, {}, &MachineCode::Mark::offset);
+  if (behind == version.marks.begin()) return std::nullopt;
+  return Found{.optimised = offset < version.optimised, .pc = std::prev(behind)->address};
 }
 
 void CodeNames::write_lines(std::uint64_t address, std::span<const CodeName> names) {
@@ -203,6 +224,7 @@ void CodeNames::write_lines(std::uint64_t address, std::span<const CodeName> nam
 void CodeNames::clear() {
   const std::lock_guard lock(mutex_);
   entries_.clear();
+  versions_.clear();
   names_ = 0;
   if (map_ && ::ftruncate(map_.get(), 0) != 0) map_ = UniqueFd();
 }

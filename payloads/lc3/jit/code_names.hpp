@@ -18,8 +18,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -45,6 +47,7 @@ struct CodeName {
 struct CodeNamesOptions {
   std::string perf_map;                     // file to write; empty: none
   bool gdb = false;                         // tell GDB
+  bool lookup = false;                      // find() answers
   std::size_t most = std::size_t{1} << 16;  // names at a time; further versions have none
 };
 
@@ -59,6 +62,17 @@ class CodeNames {
 
   /// Machine code whose first byte is executed at `address`.
   void add(std::uint64_t address, const MachineCode& code);
+  /// Which LC-3 instruction the machine code at `address` was made from, and by whom. Exact where the code came with
+  /// marks, else to the block.
+  struct Found {
+    bool optimised = false;  // by LLVM
+    std::uint16_t pc = 0;
+  };
+  /// Nothing: there is no code, or it belongs to no instruction. O(log n) in all names.
+  [[nodiscard]] std::optional<Found> find(std::uint64_t address) const;
+  /// Whoever makes code should have it come with marks.
+  [[nodiscard]] bool wants_marks() const { return options_.lookup; }
+
   /// No code that was added is there any more.
   void clear();
 
@@ -67,6 +81,11 @@ class CodeNames {
 
  private:
   struct GdbEntry;
+  struct Version {
+    std::size_t bytes;
+    std::uint32_t optimised;
+    std::vector<MachineCode::Mark> marks;  // by offset
+  };
   CodeNames(const CodeNamesOptions& options, UniqueFd map);
   void write_lines(std::uint64_t address, std::span<const CodeName> names);
 
@@ -75,6 +94,7 @@ class CodeNames {
   UniqueFd map_;  // none: there is none, or it could not be written
   std::size_t names_ = 0;
   std::vector<std::unique_ptr<GdbEntry>> entries_;
+  std::map<std::uint64_t, Version> versions_;  // by address
   std::string complaint_;
 };
 

@@ -21,8 +21,9 @@ namespace warmfork::lc3::jit {
 class LlvmModule {
  public:
   virtual ~LlvmModule() = default;
-  /// A compiler of whole units, at its best; milliseconds. One thread at a time.
-  [[nodiscard]] virtual Result<std::function<Result<MachineCode>(const Unit&)>> make_compiler() const = 0;
+  /// A compiler of whole units, at its best; milliseconds. One thread at a time. With `marks` it says which instruction
+  /// its code belongs to (MachineCode::marks); the code is the same.
+  [[nodiscard]] virtual Result<std::function<Result<MachineCode>(const Unit&)>> make_compiler(bool marks) const = 0;
   /// See listing/code_listing.hpp.
   [[nodiscard]] virtual Result<std::string> list_code(std::span<const std::uint16_t, kMemoryWords> words,
                                                       const Unit& unit, const MachineCode& code,

@@ -13,6 +13,7 @@ struct MachineCode {
   };
   std::vector<std::uint8_t> bytes;
   std::uint32_t out_of_line = 0;  // where the blocks end, and what they leave through begins
+  std::uint32_t optimised = 0;    // bytes from the start that the optimising compiler has made
   std::uint32_t counters = 0;     // that it uses of Instrumentation::code_counts (counts.hpp)
   std::vector<Mark> entries;      // where blocks begin, by address
   std::vector<Mark> marks;        // which instruction the code from here on belongs to, by offset; only if asked for

@@ -1,5 +1,7 @@
 #include "lc3/jit/optimiser.hpp"
 
+#include "trace/trace.hpp"
+
 #include <pthread.h>
 #include <sched.h>
 
@@ -9,6 +11,9 @@
 
 namespace warmfork::lc3::jit {
 namespace {
+
+constexpr trace::Kind kLoad{"jit", "load LLVM"};
+constexpr trace::Kind kOptimise{"jit", "optimise"};
 
 // The thread that makes machines may be pinned to the CPU that runs them; this one must not be in their way.
 void leave_the_makers_cpu() {
@@ -66,6 +71,7 @@ void Optimiser::finish() {
 
 void Optimiser::work() {
   leave_the_makers_cpu();
+  trace::name_thread("LLVM");
   Compile compile;
   bool hopeless = false;
   std::unique_lock lock(mutex_);
@@ -81,6 +87,7 @@ void Optimiser::work() {
     lock.unlock();
     const auto begin = std::chrono::steady_clock::now();
     if (!compile && !hopeless) {
+      const trace::Span span(kLoad);
       if (auto made_compiler = make_compiler_()) {
         compile = std::move(*made_compiler);
       } else {
@@ -89,6 +96,7 @@ void Optimiser::work() {
     }
     bool failed = hopeless;
     if (!hopeless) {
+      const trace::Span span(kOptimise);
       const auto code = compile(*made.unit);
       const auto took = std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count();
       failed = !code || !cache_.replace(made, *code, static_cast<std::uint64_t>(took));

@@ -91,7 +91,7 @@ Result<std::unique_ptr<LockstepEngine>> make_engine(std::string_view name) {
   if (name == "orc") {
     // At once and for everything, where a guest's machine would go on in the meantime.
     WARMFORK_TRY_ASSIGN(const jit::LlvmModule* llvm, jit::llvm_module());
-    WARMFORK_TRY_ASSIGN(const auto compile, llvm->make_compiler());
+    WARMFORK_TRY_ASSIGN(const auto compile, llvm->make_compiler(false));
     jit::RunnerOptions options;
     options.cache.compiler = [compile](const jit::Unit& unit, std::uint64_t) { return compile(unit); };
     WARMFORK_TRY_ASSIGN(auto runner, jit::HostRunner::create(options));

@@ -9,12 +9,12 @@ namespace {
 
 class Module final : public LlvmModule {
  public:
-  Result<std::function<Result<MachineCode>(const Unit&)>> make_compiler() const override {
-    WARMFORK_TRY_ASSIGN(std::shared_ptr<OrcCompiler> compiler, OrcCompiler::create());
-    return [compiler](const Unit& unit) -> Result<MachineCode> {
+  Result<std::function<Result<MachineCode>(const Unit&)>> make_compiler(bool marks) const override {
+    WARMFORK_TRY_ASSIGN(std::shared_ptr<OrcCompiler> compiler, OrcCompiler::create({.marks = marks}));
+    return [compiler, marks](const Unit& unit) -> Result<MachineCode> {
       constexpr std::uint64_t kAnywhere = 0x4000'0000;
       WARMFORK_TRY_ASSIGN(MachineCode code, compiler->compile(unit, {}, kAnywhere));
-      return complete_with_xbyak(unit, std::move(code));
+      return complete_with_xbyak(unit, std::move(code), marks);
     };
   }
   Result<std::string> list_code(std::span<const std::uint16_t, kMemoryWords> words, const Unit& unit,

@@ -6,11 +6,11 @@
 
 namespace warmfork::lc3::jit {
 
-Result<MachineCode> complete_with_xbyak(const Unit& unit, MachineCode optimised) {
+Result<MachineCode> complete_with_xbyak(const Unit& unit, MachineCode optimised, bool marks) {
   constexpr std::size_t kAlignment = 64;
   optimised.bytes.resize((optimised.bytes.size() + kAlignment - 1) / kAlignment * kAlignment, 0xcc);
   const auto begin = static_cast<std::uint32_t>(optimised.bytes.size());
-  XbyakOptions options;
+  XbyakOptions options{.marks = marks};
   for (const MachineCode::Mark& entry : optimised.entries) {
     options.elsewhere.push_back({static_cast<std::int32_t>(entry.offset - begin), entry.address});
   }
@@ -19,6 +19,9 @@ Result<MachineCode> complete_with_xbyak(const Unit& unit, MachineCode optimised)
   for (const MachineCode::Mark& entry : rest.entries) {
     optimised.entries.push_back({begin + entry.offset, entry.address});
   }
+  for (const MachineCode::Mark& mark : rest.marks) optimised.marks.push_back({begin + mark.offset, mark.address});
+  optimised.optimised = begin;
+  optimised.out_of_line = begin + rest.out_of_line;
   std::ranges::sort(optimised.entries, {}, &MachineCode::Mark::address);
   return optimised;
 }

@@ -10,7 +10,8 @@
 
 namespace warmfork::lc3::jit {
 
-/// `optimised`: of the same unit, by the optimising compiler. Errors: of the fast compiler.
-[[nodiscard]] Result<MachineCode> complete_with_xbyak(const Unit& unit, MachineCode optimised);
+/// `optimised`: of the same unit, by the optimising compiler. `marks`: fill in those of the fast one's code. Errors: of
+/// the fast compiler.
+[[nodiscard]] Result<MachineCode> complete_with_xbyak(const Unit& unit, MachineCode optimised, bool marks = false);
 
 }  // namespace warmfork::lc3::jit

@@ -5,6 +5,7 @@
 #include "warmfork/lc3/layout.h"
 #include "warmfork/lc3/state.hpp"
 
+#include <llvm/IR/DIBuilder.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/MDBuilder.h>
 
@@ -43,6 +44,18 @@ class Lowering {
     version_ = function_->getArg(1);
     cold_ = llvm::MDBuilder(context_).createUnlikelyBranchWeights();
     invariant_ = llvm::MDNode::get(context_, {});
+  }
+
+  void keep_lines(llvm::Module& module) {
+    llvm::DIBuilder builder(module);
+    llvm::DIFile* file = builder.createFile("lc3", "");
+    builder.createCompileUnit(llvm::dwarf::DW_LANG_C, file, "warmfork", true, "", 0, "",
+                              llvm::DICompileUnit::LineTablesOnly);
+    scope_ = builder.createFunction(file, function_->getName(), function_->getName(), file, 0,
+                                    builder.createSubroutineType(builder.getOrCreateTypeArray({})), 0,
+                                    llvm::DINode::FlagZero, llvm::DISubprogram::SPFlagDefinition);
+    function_->setSubprogram(scope_);
+    builder.finalize();
   }
 
   llvm::Function& run() {
@@ -92,6 +105,13 @@ class Lowering {
       if (end.kind == EndKind::kJump || end.kind == EndKind::kCallTo) used_[end.a] = true;
     }
   }
+
+  /// What is built from here on comes from the instruction there.
+  void at(std::uint16_t pc) {
+    if (scope_ == nullptr) return;
+    b_.SetCurrentDebugLocation(llvm::DILocation::get(context_, std::uint32_t{pc} + 1, 0, scope_));
+  }
+  void at_end_of(const Block& block) { at(static_cast<std::uint16_t>(block.first + block.count - 1)); }
 
   Value* get(unsigned variable) { return b_.CreateLoad(word_, variables_[variable]); }
   void set(unsigned variable, Value* value) { b_.CreateStore(value, variables_[variable]); }
@@ -153,6 +173,7 @@ class Lowering {
       BasicBlock* entry = block();
       entries->addCase(b_.getInt32(pc), entry);
       b_.SetInsertPoint(entry);
+      at(pc);
       if (!region_.nodes[node].check) charge(region_.nodes[node]);
       b_.CreateBr(head_of(node));
     }
@@ -160,6 +181,7 @@ class Lowering {
 
   void emit(std::uint32_t index) {
     const Node& node = region_.nodes[index];
+    at(node.block->first);
     if (node.check) {
       b_.SetInsertPoint(checks_[index]);
       charge(node);
@@ -167,8 +189,10 @@ class Lowering {
     }
     b_.SetInsertPoint(bodies_[index]);
     for (const Op& op : node.block->ops) {
+      at(op.pc);
       if (!emit(op, node.longest - op.index)) return;
     }
+    at_end_of(*node.block);
     const std::uint32_t rest = node.longest - node.block->count;  // charged for what comes behind
     const End& end = node.block->end;
     switch (end.kind) {
@@ -311,9 +335,11 @@ class Lowering {
       const Node& node = region_.nodes[index];
       auto& v = values.variables;
       for (const Op& op : node.block->ops) {
+        at(op.pc);
         v[op.dr] = compute(op, v[op.a], v[op.b]);
         if (op.sets_cc) v[kLast] = v[op.dr];
       }
+      at_end_of(*node.block);
       values.count = b_.CreateAdd(values.count, b_.getInt64(node.block->count));
       const End& end = node.block->end;
       if (end.kind == EndKind::kCall) v[7] = b_.getInt16(end.next);
@@ -400,6 +426,7 @@ class Lowering {
   llvm::IRBuilder<> b_;
   llvm::Type* const word_;
   llvm::Function* function_ = nullptr;
+  llvm::DISubprogram* scope_ = nullptr;  // none: nothing says where it comes from
   Value *memory_ = nullptr, *version_ = nullptr;
   llvm::MDNode *cold_ = nullptr, *invariant_ = nullptr;
   WordSet guarded_;
@@ -417,8 +444,10 @@ class Lowering {
 
 }  // namespace
 
-llvm::Function& lower(llvm::Module& module, const Unit& unit, const Region& region, std::string_view name) {
-  return Lowering(module, unit, region, name).run();
+llvm::Function& lower(llvm::Module& module, const Unit& unit, const Region& region, std::string_view name, bool lines) {
+  Lowering lowering(module, unit, region, name);
+  if (lines) lowering.keep_lines(module);
+  return lowering.run();
 }
 
 }  // namespace warmfork::lc3::jit

@@ -20,7 +20,8 @@ namespace warmfork::lc3::jit {
 inline constexpr std::uint32_t kTransfers = 1 << 16;
 
 /// Adds the function to a module. `region` is of `unit`; the version that the code will be part of is made from `unit`
-/// as well.
-llvm::Function& lower(llvm::Module& module, const Unit& unit, const Region& region, std::string_view name);
+/// as well. With `lines` the function has debug information: an instruction's line is its LC-3 address + 1.
+llvm::Function& lower(llvm::Module& module, const Unit& unit, const Region& region, std::string_view name,
+                      bool lines = false);
 
 }  // namespace warmfork::lc3::jit

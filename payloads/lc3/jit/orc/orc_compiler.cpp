@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <llvm/ADT/StringMap.h>
 #include <llvm/Analysis/AliasAnalysis.h>
+#include <llvm/DebugInfo/DWARF/DWARFContext.h>
 #include <llvm/ExecutionEngine/JITLink/JITLink.h>
 #include <llvm/ExecutionEngine/JITLink/JITLinkMemoryManager.h>
 #include <llvm/ExecutionEngine/Orc/CompileUtils.h>
@@ -17,6 +18,7 @@
 #include <llvm/IR/LLVMContext.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/MC/TargetRegistry.h>
+#include <llvm/Object/ObjectFile.h>
 #include <llvm/Passes/PassBuilder.h>
 #include <llvm/Support/CommandLine.h>
 #include <llvm/Support/ErrorHandling.h>
@@ -41,7 +43,9 @@
 #include <llvm/Transforms/Scalar/Sink.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 
 namespace warmfork::lc3::jit {
@@ -207,6 +211,7 @@ class OrcCompiler::Impl {
     WARMFORK_TRY_ASSIGN(const auto object, compile_regions(unit, regions, listing));
     WARMFORK_TRY_ASSIGN(const std::vector<Function> functions, link(*object, address, regions));
     code.bytes = memory_.bytes();
+    if (options_.marks && !functions.empty()) code.marks = marks_of(*object, functions.front().offset);
     append_thunks(code, functions);
     std::ranges::sort(code.entries, {}, &MachineCode::Mark::address);
     return code;
@@ -227,8 +232,10 @@ class OrcCompiler::Impl {
     const auto module = std::make_unique<llvm::Module>("lc3", context);
     module->setTargetTriple(kTriple);
     module->setDataLayout(target_->createDataLayout());
+    if (options_.marks)
+      module->addModuleFlag(llvm::Module::Warning, "Debug Info Version", llvm::DEBUG_METADATA_VERSION);
     for (std::size_t i = 0; i < regions.size(); ++i) {
-      llvm::Function& function = lower(*module, unit, regions[i], name_of(i));
+      llvm::Function& function = lower(*module, unit, regions[i], name_of(i), options_.marks);
       function.addFnAttr("target-cpu", options_.cpu);
       function.addFnAttr("target-features", options_.features);
       if (!options_.tune.empty()) function.addFnAttr("tune-cpu", options_.tune);
@@ -247,6 +254,39 @@ class OrcCompiler::Impl {
     if (!object) return of_llvm("compiling", object.takeError());
     if (!said.empty()) return fail(ErrorKind::kUnsupported, "LLVM, compiling: {}", said);
     return std::move(*object);
+  }
+
+  // From the object's line table. All functions lie in one section, which linking moves as a whole: region 0's begins
+  // at `first` of the linked bytes. What belongs to no line is left to the instruction before it.
+  static std::vector<MachineCode::Mark> marks_of(const llvm::MemoryBuffer& buffer, std::uint32_t first) {
+    std::map<std::uint32_t, std::uint16_t> found;  // by offset; of several rows the last one counts
+    auto object = llvm::object::ObjectFile::createObjectFile(buffer.getMemBufferRef());
+    if (!object) {
+      llvm::consumeError(object.takeError());
+      return {};
+    }
+    std::optional<std::uint64_t> begin;
+    for (const llvm::object::SymbolRef& symbol : (*object)->symbols()) {
+      auto name = symbol.getName();
+      auto address = symbol.getAddress();
+      if (name && address && *name == name_of(0)) begin = *address;
+      if (!name) llvm::consumeError(name.takeError());
+      if (!address) llvm::consumeError(address.takeError());
+    }
+    if (!begin) return {};
+    const auto dwarf = llvm::DWARFContext::create(**object);
+    for (const auto& unit : dwarf->compile_units()) {
+      const auto* lines = dwarf->getLineTableForUnit(unit.get());
+      if (lines == nullptr) continue;
+      for (const auto& row : lines->Rows) {
+        if (row.Line == 0 || row.EndSequence) continue;
+        found[static_cast<std::uint32_t>(row.Address.Address - *begin + first)] =
+            static_cast<std::uint16_t>(row.Line - 1);
+      }
+    }
+    std::vector<MachineCode::Mark> marks;
+    for (const auto& [offset, address] : found) marks.push_back({offset, address});
+    return marks;
   }
 
   static std::string name_of(std::size_t region) { return fmt::format("lc3_region_{}", region); }

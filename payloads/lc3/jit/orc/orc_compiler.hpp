@@ -23,6 +23,7 @@ struct OrcOptions {
   std::string features = host_features();  // … and these, as "+bmi,+bmi2"
   std::string tune = host_cpu();           // what it is fast on
   RegionOptions region;
+  bool marks = false;  // fill MachineCode::marks
 
   /// Those of this processor that matter for 16-bit integers: a guest has them, too, as it gets this CPUID.
   [[nodiscard]] static std::string host_features();
