@@ -27,6 +27,7 @@ struct SuiteOptions {
   int cpu = 0;          // the measuring thread is pinned here
   int other_cpu = 0;    // for figures with two threads; equal to `cpu` if there is only one
   std::function<void(const std::string&)> progress;  // one line per figure that begins
+  std::function<void(const std::string&)> remarks;   // what this machine has no figures of, and why
   // What executes run_start() (lc3_start.hpp) in a new process and prints its line: the program's file and its first
   // arguments. Empty: there is no such program, and no figures of starts.
   std::vector<std::string> start_command;
@@ -45,6 +46,9 @@ struct SuiteOptions {
   void say(const std::string& text) const {
     NoiseMeter::begin();
     if (progress) progress(text);
+  }
+  void remark(const std::string& text) const {
+    if (remarks) remarks(text);
   }
 };
 
@@ -77,6 +81,10 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// A replayed feed into guests: the highest rates without a loss, the cost of a message: feed/…. No rates if there is
 /// only one CPU.
 [[nodiscard]] SuiteResult run_feed(const SuiteOptions& options);
+
+/// Memory in a guest beside the same loops over the same memory in the host, by size, stride, page size and NUMA node:
+/// memory/….
+[[nodiscard]] SuiteResult run_memory(const SuiteOptions& options);
 
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);

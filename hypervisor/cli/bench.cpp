@@ -44,6 +44,7 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"alternatives", bench::run_alternatives},
                                            {"ring", bench::run_ring},
                                            {"bus", bench::run_bus},
+                                           {"memory", bench::run_memory},
                                            {"feed", bench::run_feed}};
 
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
@@ -184,6 +185,7 @@ Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, b
       .cpu = cpu,
       .other_cpu = other_cpu,
       .progress = progress_line(terminal),
+      .remarks = [terminal](const std::string& text) { print_message("{}{}\n", terminal ? "\r\033[K" : "", text); },
       .start_command = {"/proc/self/exe", "--kvm", kvm_device(), kStartVerb},
       .wanted = wanted,
   };
@@ -455,6 +457,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "message\n"
       "  warmfork bench ring                     rings in shared memory between two CPUs\n"
       "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
+      "  warmfork bench memory                   memory in a guest beside the same loops in the host\n"
       "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
       "  warmfork bench floors --quick --json -  a few samples, JSON to standard output\n\n"
