@@ -1,18 +1,18 @@
 // Graded runs per second, beside what is physically possible: two threads that do nothing but exit and reset.
+#include "base/file.hpp"
 #include "bench/floor_probe.hpp"
 #include "bench/fork_fixture.hpp"
 #include "bench/suites.hpp"
+#include "bench/temporary_directory.hpp"
 #include "lc3/fleet/grade.hpp"
 
 #include <sched.h>
-#include <stdlib.h>
 
 #include <array>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 
 namespace warmfork::bench {
@@ -24,7 +24,7 @@ constexpr std::size_t kSubmissions = 20;
 constexpr std::uint64_t kInstructions = 1000;
 
 // 1,000 instructions, one character of input, one of output.
-constexpr const char* kSource = R"(
+constexpr std::string_view kSource = R"(
         .ORIG x3000
         GETC
         LD R1, N
@@ -57,26 +57,6 @@ class BothCpus {
 
  private:
   cpu_set_t before_{};
-};
-
-class TemporaryFile {
- public:
-  TemporaryFile() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "warmfork-bench-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) return;
-    directory_ = pattern;
-    std::ofstream(path()) << kSource;
-  }
-  ~TemporaryFile() {
-    std::error_code ignored;
-    if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  [[nodiscard]] std::string path() const { return (directory_ / "count.asm").string(); }
-
- private:
-  std::filesystem::path directory_;
 };
 
 struct FloorThread {
@@ -125,7 +105,9 @@ Result<double> grade_rate(const SuiteOptions& options, const lc3::TestSet& set,
 
 SuiteResult run_fleet(const SuiteOptions& options) {
   const BothCpus both(options);
-  const TemporaryFile file;
+  WARMFORK_TRY_ASSIGN(const TemporaryDirectory directory, TemporaryDirectory::make());
+  const std::string source = directory.file("count.asm");
+  WARMFORK_TRY(write_file(source, kSource.data(), kSource.size()));
   WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, {}));
   std::array<FloorThread, kThreads> floors;
   for (FloorThread& one : floors) {
@@ -146,7 +128,7 @@ SuiteResult run_fleet(const SuiteOptions& options) {
     test.output.text = "x";
     set.tests.push_back(test);
   }
-  const std::vector<lc3::Submission> submissions(kSubmissions, {"count.asm", file.path()});
+  const std::vector<lc3::Submission> submissions(kSubmissions, {"count.asm", source});
   std::vector<double> floor;
   std::array<std::vector<double>, std::size(kForkKinds)> graded;
   const std::uint64_t rounds = options.samples(15, 2);

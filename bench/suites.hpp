@@ -86,6 +86,11 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// memory/….
 [[nodiscard]] SuiteResult run_memory(const SuiteOptions& options);
 
+/// Snapshots of a master and of a fork, as objects and as files: taking, saving, loading, size: snapshot/….
+[[nodiscard]] SuiteResult run_snapshot(const SuiteOptions& options);
+/// From nothing to a first answer, by booting, from a file, by a fork, from a pool: startup/….
+[[nodiscard]] SuiteResult run_startup(const SuiteOptions& options);
+
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);
 

@@ -45,6 +45,8 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"ring", bench::run_ring},
                                            {"bus", bench::run_bus},
                                            {"memory", bench::run_memory},
+                                           {"snapshot", bench::run_snapshot},
+                                           {"startup", bench::run_startup},
                                            {"feed", bench::run_feed}};
 
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
@@ -458,6 +460,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench ring                     rings in shared memory between two CPUs\n"
       "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
       "  warmfork bench memory                   memory in a guest beside the same loops in the host\n"
+      "  warmfork bench snapshot startup         snapshots and their files; from nothing to a first answer\n"
       "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
       "  warmfork bench floors --quick --json -  a few samples, JSON to standard output\n\n"
