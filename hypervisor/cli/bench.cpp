@@ -45,6 +45,8 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"ring", bench::run_ring},
                                            {"bus", bench::run_bus},
                                            {"memory", bench::run_memory},
+                                           {"concurrency", bench::run_concurrency},
+                                           {"footprint", bench::run_footprint},
                                            {"snapshot", bench::run_snapshot},
                                            {"startup", bench::run_startup},
                                            {"feed", bench::run_feed}};
@@ -186,6 +188,7 @@ Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, b
       .effort = std::max(context.effort / shares, 0.001),
       .cpu = cpu,
       .other_cpu = other_cpu,
+      .cpus = usable_cpus(),
       .progress = progress_line(terminal),
       .remarks = [terminal](const std::string& text) { print_message("{}{}\n", terminal ? "\r\033[K" : "", text); },
       .start_command = {"/proc/self/exe", "--kvm", kvm_device(), kStartVerb},
@@ -461,6 +464,8 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
       "  warmfork bench memory                   memory in a guest beside the same loops in the host\n"
       "  warmfork bench snapshot startup         snapshots and their files; from nothing to a first answer\n"
+      "  warmfork bench footprint                memory that forks and LC-3 machines hold\n"
+      "  warmfork bench concurrency              requests by threads; a ring without locks and one with\n"
       "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
       "  warmfork bench floors --quick --json -  a few samples, JSON to standard output\n\n"
