@@ -513,6 +513,7 @@ int run(Options options) {
     }
   }
   if (const auto writable = check_report_files(options); !writable) return report(writable.error());
+  ::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of the write, not the end
   const StopGuard guard;
   return options.builds.empty() ? run_suites(options, wanted) : compare_builds(options);
 }
@@ -548,7 +549,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "ratio is beyond --change, severe beyond --severe; too noisy where it is wider than --noise and decides "
       "nothing.\n"
       "Exit code 1: something regressed; 3: the baseline is missing, broken or of another machine; 130: interrupted\n"
-      "(finished suites and rounds are kept and marked partial).");
+      "(finished suites and rounds are kept and marked partial, also if another suite fails: then its exit code).");
   std::vector<std::string> names;
   for (const auto& [name, suite] : kSuites) names.push_back(name);
   verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));
