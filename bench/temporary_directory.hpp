@@ -17,8 +17,10 @@ class TemporaryDirectory {
   /// Errors (kHost): names the directory that cannot be made.
   [[nodiscard]] static Result<TemporaryDirectory> make() {
     std::error_code error;
-    std::string path = (std::filesystem::temp_directory_path(error) / "warmfork-bench-XXXXXX").string();
-    if (error || ::mkdtemp(path.data()) == nullptr) return fail_errno("a temporary directory, {}", path);
+    const std::filesystem::path parent = std::filesystem::temp_directory_path(error);
+    if (error) return fail(ErrorKind::kHost, "no directory for temporary files (TMPDIR): {}", error.message());
+    std::string path = (parent / "warmfork-bench-XXXXXX").string();
+    if (::mkdtemp(path.data()) == nullptr) return fail_errno("a temporary directory, {}", path);
     return TemporaryDirectory(std::move(path));
   }
   TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}

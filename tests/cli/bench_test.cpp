@@ -266,6 +266,18 @@ TEST_F(BenchTest, AReportThatCannotBeWrittenCostsNoOther) {
   EXPECT_THAT(read_text(csv), HasSubstr("floors/cpl3_exit,"));
 }
 
+TEST_F(BenchTest, ASuiteThatFailsLeavesWhatWasMeasuredBefore) {
+  const std::string result = path("r.json");
+  ASSERT_EQ(::setenv("TMPDIR", "/nonexistent", 1), 0);
+  const Ended ended = run_cli({"bench", "floors", "snapshot", "--quick", "--json", result});
+  ::unsetenv("TMPDIR");
+  EXPECT_EQ(ended.code, 4) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("bench snapshot: no directory for temporary files"));
+  const json kept = json::parse(read_text(result));
+  EXPECT_EQ(kept.at("context").at("partial"), true);
+  EXPECT_GE(kept.at("results").size(), 4U);
+}
+
 // Verdicts are about speed and are not looked at here; what is tested is that they are there, and everything around
 // them.
 TEST_F(BenchTest, BaselinesAreKeptComparedAndDeleted) {
