@@ -356,7 +356,10 @@ Result<double> run_bus_check(const SuiteOptions& options, std::uint64_t messages
 
 SuiteResult run_bus(const SuiteOptions& options) {
   std::vector<Figure> figures;
-  if (options.cpu == options.other_cpu) return figures;  // two machines on one CPU would measure its scheduler
+  if (options.cpu == options.other_cpu) {
+    options.remark("bus: one CPU; two machines on it would measure its scheduler");
+    return figures;
+  }
   WARMFORK_TRY(pin_to(options.cpu));
   WARMFORK_TRY(measure_messages(options, figures));
   WARMFORK_TRY(measure_idle(options, figures));

@@ -1,30 +1,33 @@
-// Graded runs per second, beside what is physically possible: two threads that do nothing but exit and reset.
+// Graded runs per second by the number of threads, beside what is physically possible: as many threads that do nothing
+// but exit and reset.
+#include "base/file.hpp"
 #include "bench/floor_probe.hpp"
 #include "bench/fork_fixture.hpp"
 #include "bench/suites.hpp"
+#include "bench/temporary_directory.hpp"
 #include "lc3/fleet/grade.hpp"
 
 #include <sched.h>
-#include <stdlib.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 namespace warmfork::bench {
 namespace {
 
-constexpr unsigned kThreads = 2;
 constexpr std::uint64_t kDirtyPages = 8;  // what a reset of the floor copies back: about what a graded run writes
 constexpr std::size_t kSubmissions = 20;
 constexpr std::uint64_t kInstructions = 1000;
 
 // 1,000 instructions, one character of input, one of output.
-constexpr const char* kSource = R"(
+constexpr std::string_view kSource = R"(
         .ORIG x3000
         GETC
         LD R1, N
@@ -40,43 +43,22 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Threads inherit the affinity of the one that makes them: both CPUs, as long as this lives.
-class BothCpus {
+// Threads inherit the affinity of the one that makes them: all CPUs of this process, as long as this lives.
+class AllCpus {
  public:
-  explicit BothCpus(const SuiteOptions& options) {
+  explicit AllCpus(const SuiteOptions& options) {
     ::sched_getaffinity(0, sizeof before_, &before_);
-    cpu_set_t both;
-    CPU_ZERO(&both);
-    CPU_SET(static_cast<std::size_t>(options.cpu), &both);
-    CPU_SET(static_cast<std::size_t>(options.other_cpu), &both);
-    ::sched_setaffinity(0, sizeof both, &both);
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    for (const int cpu : options.cpus) CPU_SET(static_cast<std::size_t>(cpu), &all);
+    ::sched_setaffinity(0, sizeof all, &all);
   }
-  ~BothCpus() { ::sched_setaffinity(0, sizeof before_, &before_); }
-  BothCpus(const BothCpus&) = delete;
-  BothCpus& operator=(const BothCpus&) = delete;
+  ~AllCpus() { ::sched_setaffinity(0, sizeof before_, &before_); }
+  AllCpus(const AllCpus&) = delete;
+  AllCpus& operator=(const AllCpus&) = delete;
 
  private:
   cpu_set_t before_{};
-};
-
-class TemporaryFile {
- public:
-  TemporaryFile() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "warmfork-bench-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) return;
-    directory_ = pattern;
-    std::ofstream(path()) << kSource;
-  }
-  ~TemporaryFile() {
-    std::error_code ignored;
-    if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  [[nodiscard]] std::string path() const { return (directory_ / "count.asm").string(); }
-
- private:
-  std::filesystem::path directory_;
 };
 
 struct FloorThread {
@@ -87,11 +69,11 @@ struct FloorThread {
 };
 
 // Bare exits and resets per second of all threads together.
-Result<double> floor_rate(std::array<FloorThread, kThreads>& floors, std::uint64_t count) {
+Result<double> floor_rate(std::span<FloorThread> floors, std::uint64_t count) {
   const double begin = seconds_now();
-  std::array<std::thread, kThreads> threads;
-  for (unsigned i = 0; i < kThreads; ++i) {
-    threads[i] = std::thread([&one = floors[i], count] {
+  std::vector<std::thread> threads;
+  for (FloorThread& one : floors) {
+    threads.emplace_back([&one, count] {
       Histogram unused;
       for (std::uint64_t n = 0; n < count && one.status; ++n) {
         one.status = one.probe->exit_round_trip(unused);
@@ -102,14 +84,14 @@ Result<double> floor_rate(std::array<FloorThread, kThreads>& floors, std::uint64
   for (std::thread& thread : threads) thread.join();
   const double took = seconds_now() - begin;
   for (const FloorThread& one : floors) WARMFORK_TRY(one.status);
-  return static_cast<double>(kThreads * count) / took;
+  return static_cast<double>(floors.size() * count) / took;
 }
 
 Result<double> grade_rate(const SuiteOptions& options, const lc3::TestSet& set,
-                          const std::vector<lc3::Submission>& submissions, ForkKind kind) {
+                          const std::vector<lc3::Submission>& submissions, ForkKind kind, std::size_t threads) {
   lc3::GradeOptions how;
   how.fork = kind;
-  how.threads = kThreads;
+  how.threads = static_cast<unsigned>(threads);
   WARMFORK_TRY_ASSIGN(const lc3::GradeReport report, lc3::grade(*options.kvm, set, submissions, how));
   for (const lc3::SubmissionResult& one : report.submissions) {
     for (const lc3::Cell& cell : one.cells) {
@@ -124,10 +106,14 @@ Result<double> grade_rate(const SuiteOptions& options, const lc3::TestSet& set,
 }  // namespace
 
 SuiteResult run_fleet(const SuiteOptions& options) {
-  const BothCpus both(options);
-  const TemporaryFile file;
+  const AllCpus all(options);
+  WARMFORK_TRY_ASSIGN(const TemporaryDirectory directory, TemporaryDirectory::make());
+  const std::string source = directory.file("count.asm");
+  WARMFORK_TRY(write_file(source, kSource.data(), kSource.size()));
   WARMFORK_TRY_ASSIGN(const ForkFixture fixture, ForkFixture::create(*options.kvm, {}));
-  std::array<FloorThread, kThreads> floors;
+  // Two even on one CPU: what a grader with more threads than CPUs does.
+  const std::vector<std::size_t> counts = thread_counts(std::max<std::size_t>(options.cpus.size(), 2));
+  std::vector<FloorThread> floors(counts.back());
   for (FloorThread& one : floors) {
     WARMFORK_TRY_ASSIGN(one.source, fixture.source({.kind = ForkKind::kSpace}));
     WARMFORK_TRY_ASSIGN(one.fork, one.source->make());
@@ -146,32 +132,43 @@ SuiteResult run_fleet(const SuiteOptions& options) {
     test.output.text = "x";
     set.tests.push_back(test);
   }
-  const std::vector<lc3::Submission> submissions(kSubmissions, {"count.asm", file.path()});
-  std::vector<double> floor;
-  std::array<std::vector<double>, std::size(kForkKinds)> graded;
+  const std::vector<lc3::Submission> submissions(kSubmissions, {"count.asm", source});
+  struct Rates {
+    std::vector<double> floor;
+    std::array<std::vector<double>, std::size(kForkKinds)> graded;
+  };
+  std::vector<Rates> rates(counts.size());
   const std::uint64_t rounds = options.samples(15, 2);
   for (std::uint64_t round = 0; round <= rounds; ++round) {
     options.say(fmt::format("fleet: graded runs, round {} of {}", round, rounds));
-    WARMFORK_TRY_ASSIGN(const double bare, floor_rate(floors, runs / kThreads));
-    if (round != 0) floor.push_back(bare);
-    for (std::size_t kind = 0; kind < std::size(kForkKinds); ++kind) {
-      WARMFORK_TRY_ASSIGN(const double rate, grade_rate(options, set, submissions, kForkKinds[kind]));
-      if (round != 0) graded[kind].push_back(rate);
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      WARMFORK_TRY_ASSIGN(const double bare, floor_rate(std::span(floors).first(counts[i]), runs / counts[i]));
+      if (round != 0) rates[i].floor.push_back(bare);
+      for (std::size_t kind = 0; kind < std::size(kForkKinds); ++kind) {
+        WARMFORK_TRY_ASSIGN(const double rate, grade_rate(options, set, submissions, kForkKinds[kind], counts[i]));
+        if (round != 0) rates[i].graded[kind].push_back(rate);
+      }
     }
   }
   std::vector<Figure> figures;
-  Figure physical = from_values("floors/exit_and_reset/2_threads", "ops/s", floor);
-  physical.params["dirty_pages"] = static_cast<double>(kDirtyPages);
-  for (std::size_t kind = 0; kind < std::size(kForkKinds); ++kind) {
-    Figure figure = from_values(fmt::format("fleet/graded_runs/{}", name_of(kForkKinds[kind])), "ops/s", graded[kind]);
-    figure.params["threads"] = kThreads;
-    figure.params["instructions"] = static_cast<double>(kInstructions);
-    figure.params["submissions"] = static_cast<double>(kSubmissions);
-    figure.params["tests"] = static_cast<double>(set.tests.size());
-    set_floor(figure, physical);
-    figures.push_back(std::move(figure));
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    Figure physical = from_values(fmt::format("floors/exit_and_reset/{}_threads", counts[i]), "ops/s", rates[i].floor);
+    physical.params["dirty_pages"] = static_cast<double>(kDirtyPages);
+    for (std::size_t kind = 0; kind < std::size(kForkKinds); ++kind) {
+      Figure figure =
+          from_values(fmt::format("fleet/graded_runs/{}", name_of(kForkKinds[kind])), "ops/s", rates[i].graded[kind]);
+      figure.params["threads"] = static_cast<double>(counts[i]);
+      figure.params["instructions"] = static_cast<double>(kInstructions);
+      figure.params["submissions"] = static_cast<double>(kSubmissions);
+      figure.params["tests"] = static_cast<double>(set.tests.size());
+      set_floor(figure, physical);
+      if (i != 0) {
+        figure.counters["ratio_to_one_thread"] = figure.p50 / from_values("one", "ops/s", rates[0].graded[kind]).p50;
+      }
+      figures.push_back(std::move(figure));
+    }
+    figures.push_back(std::move(physical));
   }
-  figures.insert(figures.begin(), std::move(physical));
   return figures;
 }
 

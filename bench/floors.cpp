@@ -1,6 +1,7 @@
 #include "base/mapping.hpp"
 #include "base/tsc_clock.hpp"
 #include "bench/floor_probe.hpp"
+#include "bench/ring_floor.hpp"
 #include "bench/suites.hpp"
 
 #include <pthread.h>
@@ -15,6 +16,7 @@ namespace warmfork::bench {
 namespace {
 
 constexpr std::size_t kWindowBytes = 256 << 10;
+constexpr int kFloors = 6;
 
 Result<Figure> measure_exit(const SuiteOptions& options) {
   WARMFORK_TRY_ASSIGN(FloorProbe probe, FloorProbe::create(*options.kvm));
@@ -72,10 +74,14 @@ Result<Figure> measure_memcpy(const SuiteOptions& options) {
 
 Result<Figure> measure_pingpong(const SuiteOptions& options) {
   Histogram ticks;
-  if (options.other_cpu != options.cpu) {
-    WARMFORK_TRY(ping_pong(options.other_cpu, options.samples(400'000, 1000), ticks));
-  }
+  WARMFORK_TRY(ping_pong(options.other_cpu, options.samples(400'000, 1000), ticks));
   return from_ticks("floors/cacheline_pingpong", ticks);
+}
+
+Result<Figure> measure_ring(const SuiteOptions& options) {
+  Histogram ticks;
+  WARMFORK_TRY(host_thread_round_trips(options.other_cpu, options.samples(200'000, 1000), ticks));
+  return from_ticks("floors/host_thread_spsc", ticks);
 }
 
 }  // namespace
@@ -131,13 +137,19 @@ SuiteResult run_floors(const SuiteOptions& options) {
   WARMFORK_TRY(pin_to(options.cpu));
   std::vector<Figure> figures;
   for (const auto measure : {measure_exit, measure_immediate_exit, measure_create_destroy, measure_memcpy}) {
-    options.say(fmt::format("floors {}/{}", figures.size() + 1, 5));
+    options.say(fmt::format("floors {}/{}", figures.size() + 1, kFloors));
     WARMFORK_TRY_ASSIGN(Figure figure, measure(options));
     figures.push_back(std::move(figure));
   }
-  options.say("floors 5/5");
-  WARMFORK_TRY_ASSIGN(Figure pingpong, measure_pingpong(options));
-  if (pingpong.samples != 0) figures.push_back(std::move(pingpong));  // needs two CPUs
+  if (options.cpu == options.other_cpu) {
+    options.remark("floors: one CPU, so no floors/cacheline_pingpong and no floors/host_thread_spsc");
+    return figures;
+  }
+  for (const auto measure : {measure_pingpong, measure_ring}) {
+    options.say(fmt::format("floors {}/{}", figures.size() + 1, kFloors));
+    WARMFORK_TRY_ASSIGN(Figure figure, measure(options));
+    figures.push_back(std::move(figure));
+  }
   return figures;
 }
 

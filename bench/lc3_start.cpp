@@ -1,6 +1,7 @@
 #include "bench/lc3_start.hpp"
 
 #include "base/unique_fd.hpp"
+#include "bench/temporary_directory.hpp"
 #include "lc3/asm/assembler.hpp"
 #include "lc3_bench/native_kernels.hpp"
 
@@ -12,11 +13,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
-#include <filesystem>
 #include <string_view>
-#include <system_error>
-#include <utility>
 
 namespace warmfork::bench {
 namespace {
@@ -61,28 +58,6 @@ class SlicedRun {
 };
 
 bool optimises(lc3::Engine engine) { return engine == lc3::Engine::kOrc || engine == lc3::Engine::kAuto; }
-
-// A directory for one suite's cache, gone with it.
-class TemporaryDirectory {
- public:
-  [[nodiscard]] static Result<TemporaryDirectory> make() {
-    std::error_code error;
-    std::string path = (std::filesystem::temp_directory_path(error) / "warmfork-bench-XXXXXX").string();
-    if (error || ::mkdtemp(path.data()) == nullptr) return fail_errno("a temporary directory, {}", path);
-    return TemporaryDirectory(std::move(path));
-  }
-  TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  TemporaryDirectory& operator=(TemporaryDirectory&&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  explicit TemporaryDirectory(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
 
 Result<StartSample> sample_start(const SuiteOptions& options, const char* engine, const std::string& cache_dir) {
   int ends[2];

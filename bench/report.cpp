@@ -452,4 +452,32 @@ Result<std::string> fill_readme(const std::string& text, const ResultFile& resul
   return out + text.substr(at);
 }
 
+Status check_readme(const std::string& text, const ResultFile& result) {
+  WARMFORK_TRY_ASSIGN(const std::string filled, fill_readme(text, result));
+  // What must not change: of a row its label and number of cells, of any other line all of it.
+  const auto shape = [](const std::string& line, bool row) {
+    if (!row) return line;
+    return fmt::format("{}… with {} cells", line.substr(0, line.find('|', 1)), std::ranges::count(line, '|') - 1);
+  };
+  std::istringstream are(text), should_be(filled);
+  bool table = false, rows = false;  // inside a table; below its head
+  std::string is, expected;
+  for (int number = 1;; ++number) {
+    const bool more = static_cast<bool>(std::getline(are, is));
+    if (static_cast<bool>(std::getline(should_be, expected)) != more) {
+      return fail(ErrorKind::kInput, "line {}: the tables have more or fewer rows than they should", number);
+    }
+    if (!more) return {};
+    if (expected.starts_with("<!-- bench-table")) rows = false;
+    table = expected.starts_with("|");
+    const bool row = table && rows;
+    if (shape(is, row) != shape(expected, row)) {
+      return fail(ErrorKind::kInput, "line {} is \"{}\", and should be \"{}\"", number, printable(shape(is, row)),
+                  printable(shape(expected, row)));
+    }
+    if (expected.starts_with("|---")) rows = true;
+    if (!table) rows = false;
+  }
+}
+
 }  // namespace warmfork::bench

@@ -38,4 +38,9 @@ namespace warmfork::bench {
 /// an entry without "=", a figure that the result lacks (all named).
 [[nodiscard]] Result<std::string> fill_readme(const std::string& text, const ResultFile& result);
 
+/// Are the tables of `text` still those fill_readme() would make of `result`: the same lines, columns and labels,
+/// whatever the numbers? Errors (kInput): as fill_readme(), and the first line that is not (with what it should be
+/// like).
+[[nodiscard]] Status check_readme(const std::string& text, const ResultFile& result);
+
 }  // namespace warmfork::bench

@@ -8,6 +8,7 @@
 #include "kvm/kvm.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -23,10 +24,12 @@ inline constexpr std::uint64_t kTimeoutNs = 60'000'000'000;
 
 struct SuiteOptions {
   const kvm::Kvm* kvm = nullptr;
-  double effort = 1.0;  // scales sample counts: 1 is the full set, 0.02 a smoke test
-  int cpu = 0;          // the measuring thread is pinned here
-  int other_cpu = 0;    // for figures with two threads; equal to `cpu` if there is only one
+  double effort = 1.0;    // scales sample counts: 1 is the full set, 0.02 a smoke test
+  int cpu = 0;            // the measuring thread is pinned here
+  int other_cpu = 0;      // for figures with two threads; equal to `cpu` if there is only one
+  std::vector<int> cpus;  // all this process may use, at least one: for figures by the number of threads
   std::function<void(const std::string&)> progress;  // one line per figure that begins
+  std::function<void(const std::string&)> remarks;   // what this machine has no figures of, and why
   // What executes run_start() (lc3_start.hpp) in a new process and prints its line: the program's file and its first
   // arguments. Empty: there is no such program, and no figures of starts.
   std::vector<std::string> start_command;
@@ -46,6 +49,9 @@ struct SuiteOptions {
     NoiseMeter::begin();
     if (progress) progress(text);
   }
+  void remark(const std::string& text) const {
+    if (remarks) remarks(text);
+  }
 };
 
 using SuiteResult = Result<std::vector<Figure>>;
@@ -58,7 +64,7 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// LC-3 code: every kernel and engine in the guest, and its yardsticks: lc3/….
 [[nodiscard]] SuiteResult run_lc3(const SuiteOptions& options);
 
-/// Graded LC-3 runs per second on two threads, forks reset between them: fleet/….
+/// Graded LC-3 runs per second by the number of threads, forks reset between them: fleet/….
 [[nodiscard]] SuiteResult run_fleet(const SuiteOptions& options);
 
 /// What a user would pick instead: a process forked for each request, warm processes called by pipe and futex:
@@ -86,6 +92,23 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// records already.
 [[nodiscard]] SuiteResult run_trace(const SuiteOptions& options);
 
+/// Memory in a guest beside the same loops over the same memory in the host, by size, stride, page size and NUMA node:
+/// memory/….
+[[nodiscard]] SuiteResult run_memory(const SuiteOptions& options);
+
+/// Snapshots of a master and of a fork, as objects and as files: taking, saving, loading, size: snapshot/….
+[[nodiscard]] SuiteResult run_snapshot(const SuiteOptions& options);
+/// From nothing to a first answer, by booting, from a file, by a fork, from a pool: startup/….
+[[nodiscard]] SuiteResult run_startup(const SuiteOptions& options);
+
+/// Memory of forks by kind, window and population, and of LC-3 machines and their forks by engine: footprint/….
+[[nodiscard]] SuiteResult run_footprint(const SuiteOptions& options);
+
+/// Requests by the number of threads on a pool; a ring without locks and one with: concurrency/….
+[[nodiscard]] SuiteResult run_concurrency(const SuiteOptions& options);
+
+/// Numbers of threads to measure with on so many CPUs: 1, 2, 4 … and all of them.
+[[nodiscard]] std::vector<std::size_t> thread_counts(std::size_t cpus);
 /// Pins the calling thread. Errors (kHost): no such CPU.
 [[nodiscard]] Status pin_to(int cpu);
 

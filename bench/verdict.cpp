@@ -180,9 +180,12 @@ std::string to_table(const Comparison& comparison, const Thresholds& thresholds)
       thresholds.confidence * 100, thresholds.change * 100, thresholds.severe * 100);
   const auto list = [&](const char* what, const std::vector<std::string>& names) {
     if (names.empty()) return;
+    constexpr std::size_t kMostShown = 8;  // the JSON has them all
+    const std::size_t shown = std::min(names.size(), kMostShown);
     text += fmt::format("{} ({}):", what, names.size());
-    for (const std::string& name : names) text += " " + printable(name) + ";";
+    for (std::size_t i = 0; i < shown; ++i) text += " " + printable(names[i]) + ";";
     text.back() = '\n';
+    if (shown < names.size()) text.insert(text.size() - 1, fmt::format("; and {} more", names.size() - shown));
   };
   list("only before", comparison.only_before);
   list("only now", comparison.only_after);

@@ -25,6 +25,7 @@
 #include <array>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -46,6 +47,11 @@ const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
                                            {"metrics", bench::run_metrics},
                                            {"ring", bench::run_ring},
                                            {"bus", bench::run_bus},
+                                           {"memory", bench::run_memory},
+                                           {"concurrency", bench::run_concurrency},
+                                           {"footprint", bench::run_footprint},
+                                           {"snapshot", bench::run_snapshot},
+                                           {"startup", bench::run_startup},
                                            {"feed", bench::run_feed},
                                            {"trace", bench::run_trace}};
 
@@ -75,6 +81,7 @@ struct Options {
 
   std::string markdown, csv, html, google_benchmark;
   std::string readme_tables, readme = "README.md";
+  bool check_tables = false;
 };
 
 // Rounds where runs are compared: with ten, the second smallest and second largest hold the median with 97.9 %.
@@ -177,8 +184,14 @@ std::function<void(const std::string&)> progress_line(bool terminal) {
   };
 }
 
-Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, bench::Context context,
-                                  const std::function<bool(const std::string&)>& wanted) {
+// What was measured, and what ended it too early, if anything did: what is finished is worth keeping all the same.
+struct Measured {
+  bench::ResultFile result;
+  std::optional<Error> error;
+};
+
+Measured measure(const Options& options, const kvm::Kvm& kvm, bench::Context context,
+                 const std::function<bool(const std::string&)>& wanted) {
   const auto [cpu, other_cpu] = choose_cpus();
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   const unsigned shares = options.until_stable ? kComparedRounds : options.rounds;
@@ -187,7 +200,9 @@ Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, b
       .effort = std::max(context.effort / shares, 0.001),
       .cpu = cpu,
       .other_cpu = other_cpu,
+      .cpus = usable_cpus(),
       .progress = progress_line(terminal),
+      .remarks = [terminal](const std::string& text) { print_message("{}{}\n", terminal ? "\r\033[K" : "", text); },
       .start_command = {"/proc/self/exe", "--kvm", kvm_device(), kStartVerb},
       .wanted = wanted,
   };
@@ -195,7 +210,8 @@ Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, b
   metrics_ready();
   bench::RoundSet rounds;
   std::vector<bench::Figure> figures;
-  for (unsigned round = 0; round < most && stop_signal == 0; ++round) {
+  std::optional<Error> error;
+  for (unsigned round = 0; round < most && stop_signal == 0 && !error; ++round) {
     if (most > 1)
       suite_options.say(fmt::format("round {} of {}{}", round + 1, options.until_stable ? "at most " : "", most));
     figures.clear();
@@ -203,7 +219,10 @@ Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, b
       if (stop_signal != 0) break;
       auto result = kSuites.at(name)(suite_options);
       if (terminal) print_message("\r\033[K");
-      if (!result) return Failure(result.error());
+      if (!result) {
+        error = Error{result.error().kind, fmt::format("bench {}: {}", name, result.error().message)};
+        break;
+      }
       keep(*result, wanted);
       std::ranges::move(*result, std::back_inserter(figures));
     }
@@ -212,10 +231,11 @@ Result<bench::ResultFile> measure(const Options& options, const kvm::Kvm& kvm, b
     if (options.until_stable && rounds.rounds() >= kLeastRounds && stable(rounds.merged(), thresholds_of(options)))
       break;
   }
-  context.partial = stop_signal != 0;
+  context.partial = stop_signal != 0 || error.has_value();
   context.rounds = std::max(rounds.rounds(), 1U);
   context.after = bench::machine_state();
-  return bench::ResultFile{.context = std::move(context), .figures = most == 1 ? std::move(figures) : rounds.merged()};
+  return {.result = {.context = std::move(context), .figures = most == 1 ? std::move(figures) : rounds.merged()},
+          .error = std::move(error)};
 }
 
 void print_result(const Options& options, const bench::ResultFile& result) {
@@ -230,43 +250,82 @@ void print_result(const Options& options, const bench::ResultFile& result) {
   if (const std::string outliers = bench::outlier_table(figures); !outliers.empty()) fmt::print("\n{}", outliers);
 }
 
-// Writes what was asked for. `comparison` may be null.
+// The files of options' reports.
+std::vector<std::string> report_files(const Options& options) {
+  std::vector<std::string> files;
+  for (const std::string* file : {&options.json, &options.markdown, &options.csv, &options.google_benchmark,
+                                  &options.verdicts, &options.html, &options.plot}) {
+    if (!file->empty() && (file != &options.json || *file != "-")) files.push_back(*file);
+  }
+  return files;
+}
+
+// Says before minutes are spent measuring what cannot be written after them.
+Status check_report_files(const Options& options) {
+  for (const std::string& file : report_files(options)) {
+    std::string folder = std::filesystem::path(file).parent_path();
+    if (folder.empty()) folder = ".";
+    struct stat status{};
+    if (::stat(folder.c_str(), &status) != 0) return fail_errno("{}: {}", file, folder);
+    if (!S_ISDIR(status.st_mode)) return fail(ErrorKind::kHost, "{}: {} is no directory", file, folder);
+    if (::stat(file.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
+      return fail(ErrorKind::kHost, "{}: is a directory", file);
+    }
+    // What is no regular file (a device, a pipe) is opened when it is written.
+    if (::stat(file.c_str(), &status) != 0 && ::access(folder.c_str(), W_OK) != 0) return fail_errno("{}", folder);
+  }
+  return {};
+}
+
+// Writes what was asked for, as much of it as can be: a report that fails is no reason to lose the others. The first
+// error. `comparison` may be null.
 Status write_reports(const Options& options, const bench::ResultFile& result, const bench::Comparison* comparison,
                      const bench::Baselines* baselines) {
+  Status first;
+  const auto note = [&](const Status& written) {
+    if (written) return;
+    if (first) {
+      first = written;
+    } else {
+      report(written.error());
+    }
+  };
   const std::string json = bench::to_json(result.context, result.figures);
   if (options.json == "-") {
     fmt::print("{}", json);
   } else if (!options.json.empty()) {
-    WARMFORK_TRY(write_report(options.json, json));
+    note(write_report(options.json, json));
   }
-  if (!options.markdown.empty()) WARMFORK_TRY(write_report(options.markdown, bench::to_markdown(result, comparison)));
-  if (!options.csv.empty()) WARMFORK_TRY(write_report(options.csv, bench::to_csv(result)));
+  if (!options.markdown.empty()) note(write_report(options.markdown, bench::to_markdown(result, comparison)));
+  if (!options.csv.empty()) note(write_report(options.csv, bench::to_csv(result)));
   if (!options.google_benchmark.empty()) {
-    WARMFORK_TRY(write_report(options.google_benchmark, bench::to_google_benchmark(result)));
+    note(write_report(options.google_benchmark, bench::to_google_benchmark(result)));
   }
   if (!options.verdicts.empty() && comparison != nullptr) {
-    WARMFORK_TRY(write_report(options.verdicts, bench::to_json(*comparison)));
+    note(write_report(options.verdicts, bench::to_json(*comparison)));
   }
   if (!options.html.empty()) {
     std::vector<std::pair<std::string, bench::ResultFile>> history;
-    if (baselines != nullptr) {
-      WARMFORK_TRY_ASSIGN(const auto names, baselines->names());
-      for (const std::string& name : names) {
-        auto saved = baselines->load(name);
-        // One that is broken or foreign is no reason to have no page.
-        if (saved && bench::foreign(saved->context, result.context).empty())
-          history.emplace_back(name, std::move(*saved));
-      }
+    const auto names = baselines != nullptr ? baselines->names() : Result<std::vector<std::string>>();
+    if (!names) note(Failure(names.error()));
+    for (const std::string& name : names ? *names : std::vector<std::string>()) {
+      auto saved = baselines->load(name);
+      // One that is broken or foreign is no reason to have no page.
+      if (saved && bench::foreign(saved->context, result.context).empty())
+        history.emplace_back(name, std::move(*saved));
     }
-    WARMFORK_TRY_ASSIGN(const std::string page, bench::to_html(result, comparison, history));
-    WARMFORK_TRY(write_report(options.html, page));
+    const auto page = bench::to_html(result, comparison, history);
+    note(page ? write_report(options.html, *page) : Status(Failure(page.error())));
   }
   if (!options.plot.empty()) {
     const auto drawn = bench::plot_lifecycle(result.figures, options.plot);
-    if (!drawn && drawn.error().kind != ErrorKind::kUnsupported) return drawn;
-    if (!drawn) print_message("no plot: {}\n", drawn.error().message);
+    if (!drawn && drawn.error().kind == ErrorKind::kUnsupported) {
+      print_message("no plot: {}\n", drawn.error().message);
+    } else {
+      note(drawn);
+    }
   }
-  return {};
+  return first;
 }
 
 int exit_code_of(const bench::Comparison* comparison) {
@@ -355,8 +414,9 @@ int run_suites(const Options& options, const std::function<bool(const std::strin
                                           options.baseline, why)});
     }
   }
-  const auto result = measure(options, *kvm, std::move(context), wanted);
-  if (!result) return report(result.error());
+  const Measured measured = measure(options, *kvm, std::move(context), wanted);
+  const bench::ResultFile* const result = &measured.result;
+  if (measured.error && result->figures.empty()) return report(*measured.error);
   if (result->figures.empty() && stop_signal == 0) {
     return report({ErrorKind::kUsage, fmt::format("no figure matches \"{}\"", options.filter)});
   }
@@ -370,15 +430,25 @@ int run_suites(const Options& options, const std::function<bool(const std::strin
                  bench::to_table(*comparison, thresholds_of(options)));
     }
   }
-  if (!options.save_baseline.empty()) {
-    const auto saved = baselines->save(options.save_baseline, bench::to_json(result->context, result->figures));
-    if (!saved) return report(saved.error());
+  Status saved;
+  if (!options.save_baseline.empty() && measured.error) {
+    print_message("not saved as baseline \"{}\": a suite failed\n", options.save_baseline);
+  } else if (!options.save_baseline.empty()) {
+    saved = baselines->save(options.save_baseline, bench::to_json(result->context, result->figures));
+  }
+  if (saved && !options.save_baseline.empty() && !measured.error) {
     print_message("saved as baseline \"{}\" in {}{}\n", options.save_baseline, baselines->directory(),
                   result->context.partial ? ", marked partial" : "");
   }
   const bench::Comparison* judged = comparison ? &*comparison : nullptr;
   const auto written = write_reports(options, *result, judged, baselines ? &*baselines : nullptr);
-  if (!written) return report(written.error());
+  if (!written) report(written.error());
+  if (!saved) return report(saved.error());
+  if (!written) return exit_code(written.error().kind);
+  if (measured.error) {
+    print_message("what was measured before is kept, marked \"partial\"\n");
+    return report(*measured.error);
+  }
   return exit_code_of(judged);
 }
 
@@ -407,6 +477,12 @@ int fill_tables(const Options& options) {
   if (!bytes) return report(bytes.error());
   // SAFETY: bytes viewed as characters, for as long as the vector lives.
   const std::string text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+  if (options.check_tables) {
+    const auto same = bench::check_readme(text, *result);
+    if (!same) return report({same.error().kind, options.readme + ": " + same.error().message});
+    fmt::print("{}: the tables are those that {} gives\n", options.readme, options.readme_tables);
+    return kSuccess;
+  }
   const auto filled = bench::fill_readme(text, *result);
   if (!filled) return report({filled.error().kind, options.readme + ": " + filled.error().message});
   if (const auto written = write_report(options.readme, *filled); !written) return report(written.error());
@@ -441,6 +517,8 @@ int run(Options options) {
       return report({ErrorKind::kUsage, fmt::format("--filter \"{}\": {}", options.filter, error.what())});
     }
   }
+  if (const auto writable = check_report_files(options); !writable) return report(writable.error());
+  ::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of the write, not the end
   const StopGuard guard;
   return options.builds.empty() ? run_suites(options, wanted) : compare_builds(options);
 }
@@ -461,6 +539,10 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench metrics                  what being watched by --metrics costs\n"
       "  warmfork bench ring                     rings in shared memory between two CPUs\n"
       "  warmfork bench bus                      messages between LC-3 machines, and what waiting costs\n"
+      "  warmfork bench memory                   memory in a guest beside the same loops in the host\n"
+      "  warmfork bench snapshot startup         snapshots and their files; from nothing to a first answer\n"
+      "  warmfork bench footprint                memory that forks and LC-3 machines hold\n"
+      "  warmfork bench concurrency              requests by threads; a ring without locks and one with\n"
       "  warmfork bench bus --messages 100M      that many, every one checked: once, in order\n"
       "  warmfork bench lifecycle --json r.json  the same, as a result file\n"
       "  warmfork bench floors --quick --json -  a few samples, JSON to standard output\n\n"
@@ -473,7 +555,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "ratio is beyond --change, severe beyond --severe; too noisy where it is wider than --noise and decides "
       "nothing.\n"
       "Exit code 1: something regressed; 3: the baseline is missing, broken or of another machine; 130: interrupted\n"
-      "(finished suites and rounds are kept and marked partial).");
+      "(finished suites and rounds are kept and marked partial, also if another suite fails: then its exit code).");
   std::vector<std::string> names;
   for (const auto& [name, suite] : kSuites) names.push_back(name);
   verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));
@@ -542,6 +624,10 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       ->group(kReports);
   verb->add_option("--readme-tables", options->readme_tables, "Measure nothing: fill the marked tables of --readme")
       ->type_name("RESULT")
+      ->group(kReports);
+  verb->add_flag("--check", options->check_tables,
+                 "Write nothing: do these tables still have the rows and columns that RESULT gives?")
+      ->needs("--readme-tables")
       ->group(kReports);
   verb->add_option("--readme", options->readme, "The file with these tables")->capture_default_str()->group(kReports);
   add_metrics_options(*verb, options->metrics);

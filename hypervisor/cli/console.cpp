@@ -51,18 +51,21 @@ Result<std::uint64_t> parse_with_units(std::string_view text, const Unit (&units
 
 }  // namespace
 
-std::pair<int, int> choose_cpus() {
+std::vector<int> usable_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
   ::sched_getaffinity(0, sizeof set, &set);
-  int first = -1;
-  int last = 0;
+  std::vector<int> cpus;
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(static_cast<std::size_t>(cpu), &set)) continue;
-    if (first < 0) first = cpu;
-    last = cpu;
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
   }
-  return {last, std::max(first, 0)};
+  if (cpus.empty()) cpus.push_back(0);
+  return cpus;
+}
+
+std::pair<int, int> choose_cpus() {
+  const std::vector<int> cpus = usable_cpus();
+  return {cpus.back(), cpus.front()};
 }
 
 bool use_colour(int fd) {

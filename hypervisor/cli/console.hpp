@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace warmfork::cli {
 
@@ -51,6 +52,8 @@ int report(const Error& error, const Guest& guest);
 [[nodiscard]] Result<std::uint64_t> parse_count(std::string_view text,
                                                 std::string_view what = "number of instructions");
 
+/// The CPUs this thread may use, ascending; at least one.
+[[nodiscard]] std::vector<int> usable_cpus();
 /// Two of the CPUs this process may use: the last for measuring (interrupts tend to go to the first), the first for the
 /// partner of two-thread figures. The same twice if there is only one.
 [[nodiscard]] std::pair<int, int> choose_cpus();

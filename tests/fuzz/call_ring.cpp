@@ -3,6 +3,7 @@
 // answer only if its number is the one expected at that moment.
 //
 // Input: steps of 1 byte choice, then for a write of the guest's 1 byte position and 2 bytes value.
+#include "byte_reader.hpp"
 #include "fork/call_ring_client.hpp"
 #include "require.hpp"
 
@@ -33,13 +34,7 @@ std::size_t response(std::uint64_t sequence) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  std::span<const std::uint8_t> input(data, size);
-  const auto byte = [&]() -> std::uint64_t {
-    if (input.empty()) return 0;
-    const std::uint8_t value = input.front();
-    input = input.subspan(1);
-    return value;
-  };
+  warmfork::fuzz::ByteReader byte(data, size);
   Memory memory;
   memory.before.fill(kCanary);
   memory.after.fill(kCanary);
@@ -49,7 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const std::uint64_t word : memory.ring) WARMFORK_REQUIRE(word == 0);
   std::uint64_t posted = 0;
   std::uint64_t taken = 0;
-  while (!input.empty()) {
+  while (!byte.empty()) {
     const std::uint64_t choice = byte();
     switch (choice % 4) {
       case 0: {  // a request

@@ -5,6 +5,7 @@
 //
 // Input: 1 byte where the indices begin, then steps of 1 byte choice; for a write of the peer's 2 bytes position and
 // value.
+#include "byte_reader.hpp"
 #include "lc3/feed/cursor.hpp"
 #include "require.hpp"
 #include "warmfork/ring/broadcast.hpp"
@@ -68,13 +69,7 @@ void require_same(const Violation& before, const Violation& now) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  std::span<const std::uint8_t> input(data, size);
-  const auto byte = [&]() -> std::uint64_t {
-    if (input.empty()) return 0;
-    const std::uint8_t value = input.front();
-    input = input.subspan(1);
-    return value;
-  };
+  warmfork::fuzz::ByteReader byte(data, size);
   const std::uint64_t start = byte() * 16 - kCapacity / 2;
   Spsc in(start);  // records from the peer
   Spsc in_slots(start, 8);
@@ -103,7 +98,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto require_canary = [&] { WARMFORK_REQUIRE(std::memcmp(buffer.data() + kCapacity, &kCanary, 8) == 0); };
   const auto room = std::span(buffer).first(kCapacity);
   canary();
-  while (!input.empty()) {
+  while (!byte.empty()) {
     const std::uint64_t published = writer.sequence();
     const auto account = warmfork::lc3::account_for(cursor.page(), published);
     WARMFORK_REQUIRE(account.received <= published && account.received + account.lost == published);

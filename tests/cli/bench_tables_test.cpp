@@ -1,0 +1,74 @@
+// The tables of the README that `warmfork bench` fills, against a result file that is kept for this: what is measured
+// is not looked at, and nothing is.
+#include "process.hpp"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+namespace warmfork::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+class BenchTables : public CliTest {
+ protected:
+  // Exit code and message of a check of the README after `edit`.
+  Ended check(const std::function<void(std::string&)>& edit) {
+    std::string text = read_text(WARMFORK_README);
+    edit(text);
+    return run_cli(
+        {"bench", "--readme-tables", WARMFORK_README_RESULT, "--check", "--readme", file("edited.md", text)});
+  }
+  static void replace(std::string& text, const std::string& from, const std::string& to) {
+    const std::size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    text.replace(at, from.size(), to);
+  }
+};
+
+TEST_F(BenchTables, AreThoseThatTheCommandMakes) {
+  const Ended same = check([](std::string&) {});
+  EXPECT_EQ(same.code, 0) << same.err;
+  const Ended numbers = check([](std::string& text) { replace(text, " 1.016 |", " 9.999 |"); });
+  EXPECT_EQ(numbers.code, 0) << "numbers are whatever was measured: " << numbers.err;
+  const Ended label = check([](std::string& text) { replace(text, "\n| warm vmcall | ", "\n| warm call | "); });
+  EXPECT_EQ(label.code, 3);
+  EXPECT_THAT(label.err, HasSubstr("| warm call … with 5 cells\", and should be \"| warm vmcall"));
+  EXPECT_EQ(check([](std::string& text) { replace(text, "\n| warm vmcall | ", "\n| warm vmcall | more | "); }).code, 3);
+  EXPECT_EQ(check([](std::string& text) { replace(text, "| what | p50 | 95 % |", "| what | p50 | 95% |"); }).code, 3);
+  EXPECT_EQ(check([](std::string& text) {
+              replace(text, "|---|---|---|---|---|\n", "|---|---|---|---|---|\n| a | 1 |\n");
+            }).code,
+            3);
+  const Ended gone =
+      check([](std::string& text) { replace(text, "= lifecycle/vmcall/warm;", "= lifecycle/call/warm;"); });
+  EXPECT_EQ(gone.code, 3);
+  EXPECT_THAT(gone.err, HasSubstr("lacks lifecycle/call/warm"));
+}
+
+TEST_F(BenchTables, AreFilledBetweenTheMarksOnly) {
+  const std::string before = read_text(WARMFORK_README);
+  const std::string copy = file("README.md", before);
+  const Ended filled = run_cli({"bench", "--readme-tables", WARMFORK_README_RESULT, "--readme", copy});
+  ASSERT_EQ(filled.code, 0) << filled.err;
+  const std::string after = read_text(copy);
+  const std::size_t begin = before.find("<!-- bench-table: ");
+  const std::size_t end = before.find("<!-- bench-table end -->");
+  ASSERT_LT(begin, end);
+  EXPECT_TRUE(after.starts_with(before.substr(0, before.find('\n', begin))));
+  EXPECT_TRUE(after.ends_with(before.substr(end)));
+  EXPECT_EQ(std::ranges::count(after, '\n'), std::ranges::count(before, '\n')) << "the same rows";
+  auto lacking = nlohmann::json::parse(read_text(WARMFORK_README_RESULT));
+  lacking.at("results").clear();
+  const Ended refused = run_cli({"bench", "--readme-tables", file("r.json", lacking.dump()), "--readme", copy});
+  EXPECT_EQ(refused.code, 3);
+  EXPECT_THAT(refused.err, HasSubstr("lifecycle/vmcall/warm"));
+  EXPECT_EQ(read_text(copy), after) << "not touched";
+  EXPECT_EQ(run_cli({"bench", "--check"}).code, 2);
+}
+
+}  // namespace
+}  // namespace warmfork::test
