@@ -118,7 +118,12 @@ Status Lc3Vm::connect(const PortConnections& connections) {
 }
 
 Status Lc3Vm::end_port(unsigned port, CallOptions options) {
-  WARMFORK_TRY(call(Call::kEndPort, {port}, options));
+  WARMFORK_TRY(call(Call::kEndPort, {port, 0}, options));
+  return {};
+}
+
+Status Lc3Vm::forget_receiver(unsigned port, CallOptions options) {
+  WARMFORK_TRY(call(Call::kEndPort, {port, 1}, options));
   return {};
 }
 
