@@ -27,6 +27,7 @@ struct Footprint {
   double rss = 0, pss = 0;  // bytes
 };
 
+// Without the pages of files (programs, libraries): this process's share of those changes when others come and go.
 // Source: Linux Documentation/ABI/testing/procfs-smaps_rollup.
 Result<Footprint> footprint() {
   Footprint now;
@@ -37,9 +38,9 @@ Result<Footprint> footprint() {
     double kib = 0;
     if (!(words >> key >> kib)) continue;
     if (key == "Rss:") now.rss = kib * 1024;
-    if (key == "Pss:") now.pss = kib * 1024;
+    if (key == "Pss_Anon:" || key == "Pss_Shmem:") now.pss += kib * 1024;
   }
-  if (now.pss <= 0) return fail(ErrorKind::kUnsupported, "/proc/self/smaps_rollup says nothing (Linux 4.14 and later)");
+  if (now.pss <= 0) return fail(ErrorKind::kUnsupported, "/proc/self/smaps_rollup says nothing (Linux 5.4 and later)");
   return now;
 }
 
