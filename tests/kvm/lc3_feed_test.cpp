@@ -346,7 +346,7 @@ TEST_P(Lc3Feed, EveryMessageIsReceivedOrLostWhateverReadersDo) {
   ASSERT_NE(readers, nullptr);
   // All fit into the ring: also who begins late finds the ten that it wants.
   publish(*readers, *first, 0, 100);
-  for (const std::size_t one : {2, 3, 4}) {
+  for (const std::size_t one : {2U, 3U, 4U}) {
     for (int i = 0; i < 10'000 && !readers->ended(one); ++i) ::usleep(1000);
     ASSERT_TRUE(readers->ended(one)) << one;
   }
