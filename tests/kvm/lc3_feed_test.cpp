@@ -364,6 +364,7 @@ TEST_P(Lc3Feed, EveryMessageIsReceivedOrLostWhateverReadersDo) {
   EXPECT_GT(reports[1].dropped, 0U);
   ASSERT_TRUE(reports[1].program->registers);
   EXPECT_EQ((*reports[1].program->registers)[3], reports[1].received) << "what the program has counted itself";
+  EXPECT_EQ(reports[2].program->failure, "");
   EXPECT_EQ(reports[2].received, 10U);
   EXPECT_EQ(reports[2].program->end, "halted");
   EXPECT_LE(reports[3].received, 10U);

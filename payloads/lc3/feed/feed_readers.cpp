@@ -386,6 +386,13 @@ void FeedReaders::run(Reader& reader) const {
       } else if (ran.stop != StopReason::kHalted) {
         reader.failure = fmt::format("ended because: {}", describe(ran.stop));
       }
+      if (reader.failure.empty()) {
+        WARMFORK_TRY_ASSIGN(const PortReport port, reader.lc3->port_report(kFeedPort));
+        if (port.in) {
+          reader.failure = fmt::format("it sees a broken feed: {}: {}, {}", ring::describe(port.in.reason),
+                                       port.in.value, port.in.limit);
+        }
+      }
       WARMFORK_TRY_ASSIGN(const Registers registers, reader.lc3->registers());
       reader.registers = registers.general;
       return {};

@@ -201,9 +201,12 @@ std::uint64_t lc3_port_report(std::uint64_t number) {
     words[at + 1] = violation.value;
     words[at + 2] = violation.limit;
   };
-  words[kPortReportReceived] = port.link ? port.received : 0;
+  words[kPortReportReceived] = port.link ? port.received : port.feed ? port.feed->sequence() - port.feed->lost() : 0;
   words[kPortReportSent] = port.out ? port.sent : 0;
-  put(port.link ? port.link->violation() : warmfork::ring::Violation{}, kPortReportIn);
+  put(port.link   ? port.link->violation()
+      : port.feed ? port.feed->violation()
+                  : warmfork::ring::Violation{},
+      kPortReportIn);
   put(port.out ? port.out->violation() : warmfork::ring::Violation{}, kPortReportOut);
   return address_of(words);
 }
