@@ -90,8 +90,15 @@ class HostReader {
   ~HostReader() { (void)lost(); }
   HostReader(const HostReader&) = delete;
   HostReader& operator=(const HostReader&) = delete;
-  void publish(std::span<const std::byte> payload, std::uint64_t /*timestamp*/) noexcept {
-    (void)writer_->push(payload);
+  void put(std::span<const std::byte> payload, std::uint64_t /*timestamp*/) noexcept {
+    if (writer_->put(payload)) return;
+    writer_->publish();  // half of the ring is not
+    (void)writer_->put(payload);
+  }
+  void flush() noexcept { writer_->publish(); }
+  void publish(std::span<const std::byte> payload, std::uint64_t timestamp) noexcept {
+    put(payload, timestamp);
+    flush();
   }
   /// After the last packet.
   Result<std::uint64_t> lost() {
@@ -108,9 +115,18 @@ class HostReader {
   void read(int cpu) {
     pinned_ = pin_to(cpu);
     ring::BroadcastReader<ring::Trusted> reader(feed_->page(), kRing);
-    std::array<std::byte, 2 * lc3::kPortMessageWords> payload;
-    ring::BroadcastRecord record;
-    while (reader.read(payload, record) != ring::Found::kRecord || record.type != lc3::kEndOfStream) {
+    std::array<std::byte, 2 * lc3::kPortMessageWords> copy;
+    bool over = false;
+    while (!over) {
+      bool end = false;
+      std::uint32_t taken = 0;
+      const ring::Found found =
+          reader.read_some(reader.kSome, taken, [&](const ring::BroadcastRecord& record, const std::byte* payload) {
+            ring::Trusted::copy_racing(copy.data(), payload, std::min<std::size_t>(copy.size(), record.size));
+            end = record.type == lc3::kEndOfStream;
+            return true;
+          });
+      over = found == ring::Found::kRecord && end;
     }
     lost_ = reader.lost();
   }

@@ -144,6 +144,42 @@ TYPED_TEST(BroadcastRing, AClaimThatWasForgottenStillCountsAsOverwritten) {
   EXPECT_EQ(memory.part->page.intent, memory.start + kCapacity + 1024) << "not back to the shorter claim's";
 }
 
+TYPED_TEST(BroadcastRing, WhatIsAnnouncedAheadCountsAsOverwrittenAndIsAnnouncedOnceForMany) {
+  const Memory memory;
+  BroadcastWriter writer = memory.writer();
+  writer.announce_ahead(512);
+  auto reader = memory.reader<TypeParam>();
+  auto late = memory.reader<TypeParam>();
+  const std::string text(48, 'x');  // 64 bytes a record
+  std::vector<std::uint64_t> announced;
+  for (int i = 0; i < 18; ++i) {
+    ASSERT_TRUE(writer.push(bytes(text)));
+    if (announced.empty() || announced.back() != memory.part->page.intent) {
+      announced.push_back(memory.part->page.intent);
+    }
+  }
+  const std::uint64_t start = memory.start;
+  EXPECT_EQ(announced, (std::vector<std::uint64_t>{start + 64 + 512, start + 640 + 512})) << "nine records each";
+  for (int i = 18; i < 63; ++i) ASSERT_TRUE(writer.push(bytes(text)));
+  EXPECT_EQ(read_text(reader), "0:" + text) << "4,032 bytes are announced";
+  ASSERT_TRUE(writer.push(bytes(text)));
+  EXPECT_EQ(read_text(late), "(overrun)") << "64 records fill the ring, but it is promised to what comes";
+  EXPECT_EQ(read_text(late), "63:" + text);
+  EXPECT_EQ(late.lost(), 63U);
+}
+
+TYPED_TEST(BroadcastRing, TheLatestRecordIsNeverPromisedToWhatComes) {
+  const Memory memory;
+  BroadcastWriter writer = memory.writer();
+  writer.announce_ahead(~std::uint64_t{15});
+  const std::string longest(writer.longest(), 'x');
+  ASSERT_TRUE(writer.push(bytes(longest)));
+  while (writer.put(bytes(longest))) {
+  }
+  auto reader = memory.reader<TypeParam>();
+  EXPECT_EQ(read_text(reader), "0:" + longest);
+}
+
 TYPED_TEST(BroadcastRing, AReaderThatJoinsBeginsWithTheLatestOrAfterItAndHasLostNothing) {
   const Memory memory;
   BroadcastWriter writer = memory.writer();
@@ -315,20 +351,31 @@ TEST(TrustedBroadcast, SeveralRecordsAreTakenAtOnceOrNone) {
 // A payload whose every word says its number, and whose length does too.
 std::size_t words_of(std::uint64_t n) { return 1 + (n * 0x9e3779b97f4a7c15 >> 33) % 60; }
 
+// Records that tell by their number what they have to hold; `batch` of them at most are published together.
+void write_records(const Memory& memory, std::uint64_t records, std::atomic<bool>& done, std::uint64_t batch = 1,
+                   std::uint64_t announced = 0) {
+  BroadcastWriter writer = memory.writer();
+  writer.announce_ahead(announced);
+  std::array<std::uint64_t, 64> payload{};
+  for (std::uint64_t n = 0; n < records; ++n) {
+    payload.fill(n);
+    const auto bytes = std::as_bytes(std::span(payload).first(words_of(n)));
+    if (!writer.put(bytes)) {
+      writer.publish();
+      EXPECT_TRUE(writer.put(bytes));
+    }
+    if (n % batch == 0) writer.publish();
+    if (n % 2000 < 100) std::this_thread::yield();  // now and then slow enough to be followed
+  }
+  writer.publish();
+  done = true;
+}
+
 TYPED_TEST(BroadcastRing, NoTornRecordIsAcceptedAndEveryRecordIsGotOrCountedLost) {
   const Memory memory(std::uint64_t{0} - 64 * kCapacity);
   const std::uint64_t records = scaled(100'000);
   std::atomic<bool> done{false};
-  std::jthread other([&] {
-    BroadcastWriter writer = memory.writer();
-    std::array<std::uint64_t, 64> payload{};
-    for (std::uint64_t n = 0; n < records; ++n) {
-      payload.fill(n);
-      EXPECT_TRUE(writer.push(std::as_bytes(std::span(payload).first(words_of(n)))));
-      if (n % 2000 < 100) std::this_thread::yield();  // now and then slow enough to be followed
-    }
-    done = true;
-  });
+  const std::jthread other([&] { write_records(memory, records, done); });
   auto reader = memory.reader<TypeParam>();
   std::array<std::uint64_t, 64> payload{};
   std::uint64_t got = 0;
@@ -357,16 +404,7 @@ TEST(TrustedBroadcast, NoTornRecordIsAcceptedInPlace) {
   const Memory memory;
   const std::uint64_t records = scaled(100'000);
   std::atomic<bool> done{false};
-  std::jthread other([&] {
-    BroadcastWriter writer = memory.writer();
-    std::array<std::uint64_t, 64> payload{};
-    for (std::uint64_t n = 0; n < records; ++n) {
-      payload.fill(n);
-      EXPECT_TRUE(writer.push(std::as_bytes(std::span(payload).first(words_of(n)))));
-      if (n % 2000 < 100) std::this_thread::yield();
-    }
-    done = true;
-  });
+  const std::jthread other([&] { write_records(memory, records, done); });
   auto reader = memory.reader<Trusted>();
   std::uint64_t got = 0;
   for (bool last = false;;) {
@@ -394,16 +432,7 @@ TEST(TrustedBroadcast, NoTornRecordIsAmongSeveral) {
   const Memory memory;
   const std::uint64_t records = scaled(100'000);
   std::atomic<bool> done{false};
-  std::jthread other([&] {
-    BroadcastWriter writer = memory.writer();
-    std::array<std::uint64_t, 64> payload{};
-    for (std::uint64_t n = 0; n < records; ++n) {
-      payload.fill(n);
-      EXPECT_TRUE(writer.push(std::as_bytes(std::span(payload).first(words_of(n)))));
-      if (n % 2000 < 100) std::this_thread::yield();
-    }
-    done = true;
-  });
+  const std::jthread other([&] { write_records(memory, records, done, 5, 256); });
   auto reader = memory.reader<Trusted>();
   std::array<std::uint64_t, 64> payload{};
   std::uint64_t got = 0;

@@ -117,6 +117,26 @@ struct FakeSink {
 };
 static_assert(FeedSink<FakeSink> && FeedSink<LocalReaders> && TickClock<FakeClock> && TickClock<TscTicks>);
 
+// Shows packets in batches; what showing them takes is the clock's.
+struct FakeBatchSink {
+  FakeClock& clock;
+  std::uint64_t stall_at_fourth = 0;
+  std::uint64_t put_ = 0;
+  std::vector<std::uint64_t> batches = {};  // how many packets were shown at once, by flush()
+  std::uint64_t shown = 0;
+  void put(std::span<const std::byte> /*payload*/, std::uint64_t /*due*/) noexcept { ++put_; }
+  void flush() noexcept {
+    if (shown < 4 && put_ >= 4) clock.time += stall_at_fourth;
+    batches.push_back(put_ - shown);
+    shown = put_;
+  }
+  void publish(std::span<const std::byte> payload, std::uint64_t due) noexcept {
+    put(payload, due);
+    flush();
+  }
+};
+static_assert(BatchSink<FakeBatchSink> && !BatchSink<FakeSink>);
+
 class ReplayTest : public ::testing::Test {
  protected:
   ReplayCounters run(const Tape& tape, const Pace& pace, const ReplayLimits& limits = {}) {
@@ -150,6 +170,36 @@ TEST_F(ReplayTest, LatenessCountsFromTheScheduleAndNotFromThePacketBefore) {
   EXPECT_EQ(counters.lateness.min(), 1u);
   EXPECT_DOUBLE_EQ(counters.lateness.mean() * 15,
                    1 + 1 + 1001 + 902 + 803 + 704 + 605 + 506 + 407 + 308 + 209 + 110 + 11 + 1 + 1);
+}
+
+// A packet every 100 ticks, and each alone as long as the replay is on time; the fourth takes 5,000.
+TEST_F(ReplayTest, PacketsThatAreLateAreShownSeveralAtATime) {
+  FakeBatchSink sink{.clock = clock_, .stall_at_fourth = 5'000};
+  const Tape tape = tape_of({0, 100});
+  schedule_ = *Schedule::make(tape, {}, kGHz);
+  ReplayCounters counters;
+  replay(tape, schedule_, sink, clock_, {.loops = 40, .max_late = 100}, control_, counters);
+  EXPECT_EQ(sink.shown, 80u) << "all, at the end";
+  EXPECT_EQ(counters.packets, 80u);
+  EXPECT_EQ(control_.published.load(), 80u);
+  ASSERT_GE(sink.batches.size(), 10u);
+  const std::vector<std::uint64_t> begin(sink.batches.begin(), sink.batches.begin() + 8);
+  // 5,000 ticks late are 50 packets: three batches of the largest size, and what has become due meanwhile.
+  EXPECT_THAT(begin, ElementsAre(1, 1, 1, 1, 16, 16, 16, 2));
+  EXPECT_TRUE(std::all_of(sink.batches.begin() + 8, sink.batches.end(), [](auto size) { return size == 1; }));
+  EXPECT_EQ(counters.lateness.count(), 80u) << "each has a lateness";
+  EXPECT_EQ(counters.lateness.max(), 5'001u);
+  EXPECT_EQ(counters.late, 1u + 49u) << "the one that took so long, and those behind it but the last, which is 1 late";
+}
+
+TEST_F(ReplayTest, AStoppedReplayHasShownWhatItCounts) {
+  FakeBatchSink sink{.clock = clock_};
+  const Tape tape = tape_of({0, 100});
+  schedule_ = *Schedule::make(tape, {.kind = Pace::Kind::kUnpaced}, kGHz);
+  ReplayCounters counters;
+  replay(tape, schedule_, sink, clock_, {.loops = 19}, control_, counters);
+  EXPECT_EQ(counters.packets, 38u);
+  EXPECT_THAT(sink.batches, ElementsAre(16, 16, 6));
 }
 
 TEST_F(ReplayTest, LoopsGoOnWithTheSameDistances) {

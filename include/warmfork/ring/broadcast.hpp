@@ -119,6 +119,11 @@ class alignas(kApart) BroadcastWriter {
   /// Number of the next record.
   [[nodiscard]] std::uint64_t sequence() const { return sequence_; }
 
+  /// From now on gives up `bytes` more than a claim needs whenever it has to give up any. Readers may be so much less
+  /// far behind, and the line that they all look at is written that much less often: once for many records that are
+  /// published together. A multiple of 16; at most a quarter of the capacity (a longer one is shortened to that).
+  void announce_ahead(std::uint64_t bytes) { ahead_ = bytes < capacity_ / 4 ? bytes : capacity_ / 4; }
+
   /// Room for a record of up to `size` bytes, 16-byte aligned. Null: longer than longest(), or half of the ring is
   /// committed and not published: more of it would overwrite the latest record that readers can find.
   [[nodiscard]] std::byte* claim(std::uint32_t size) {
@@ -130,8 +135,10 @@ class alignas(kApart) BroadcastWriter {
     if (next_ - published_ + padding + need > capacity_ / 2) return nullptr;
     // Never back: the bytes of a longer claim that was shortened or forgotten have perhaps been written.
     const std::uint64_t end = next_ + padding + need;
-    if (end - next_ > intent_ - next_) intent_ = end;
-    store_relaxed(&page_.intent, intent_);
+    if (end - next_ > intent_ - next_) {
+      intent_ = end + ahead_;
+      store_relaxed(&page_.intent, intent_);
+    }
     // The stores to the record must not be seen before intent is: a reader that reads one of them, and intent behind an
     // acquire fence of its own, then finds this intent. (On x86 stores stay in order: this is for the compiler.)
     __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -196,6 +203,7 @@ class alignas(kApart) BroadcastWriter {
   std::uint64_t published_;
   std::uint64_t latest_;
   std::uint64_t intent_;  // at or ahead of next_
+  std::uint64_t ahead_ = 0;
   std::uint64_t sequence_ = 0;
 };
 

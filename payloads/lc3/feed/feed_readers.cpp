@@ -40,6 +40,9 @@ constexpr double kLongRehearsalNs = 20e6;
 constexpr std::uint64_t kHurriedGraceNs = 500'000'000;
 constexpr std::uint64_t kPiece = std::uint64_t{1} << 40;  // instructions of a run: for ever
 
+// What is given up of a ring ahead of what is written.
+std::uint64_t announced_ahead(std::uint64_t capacity) { return std::min<std::uint64_t>(4096, capacity / 16); }
+
 Status pin_this_thread(int cpu) {
   if (cpu < 0) return {};
   cpu_set_t set;
@@ -208,6 +211,7 @@ Status FeedReaders::power_on(Reader& reader) const {
 void FeedReaders::restart_ring() {
   ring::format_broadcast(feed_->page(), feed_->capacity());
   writer_.emplace(feed_->page(), feed_->capacity());
+  writer_->announce_ahead(announced_ahead(feed_->capacity()));
   ended_ = 0;
 }
 
@@ -217,7 +221,7 @@ Status FeedReaders::warm_up(const feed::Tape& tape) {
     return ring::BroadcastHeader::record(static_cast<std::uint32_t>(bytes));
   };
   const std::uint64_t longest = options_.record_bytes != 0 ? options_.record_bytes : tape.longest();
-  const std::uint64_t room = feed_->capacity() - 2 * footprint(longest);
+  const std::uint64_t room = feed_->capacity() - announced_ahead(feed_->capacity()) - 2 * footprint(longest);
   std::uint64_t used = 0, packets = 0;
   for (auto packet = tape.begin(); packets < tape.totals().packets || published() != 0; ++packets) {
     used += (packet->bytes + longest - 1) / longest * footprint(options_.record_bytes != 0 ? longest : packet->bytes);
@@ -296,24 +300,32 @@ Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool 
   }
 }
 
-void FeedReaders::put(std::span<const std::byte> message, std::uint64_t timestamp) noexcept {
+void FeedReaders::put_message(std::span<const std::byte> message, std::uint64_t timestamp) noexcept {
   if (!due_.empty()) due_[writer_->sequence() % kWindow] = timestamp;
   if (writer_->put(message)) return;
   writer_->publish();  // half of the ring is not
   (void)writer_->put(message);
 }
 
-void FeedReaders::publish(std::span<const std::byte> payload, std::uint64_t timestamp) noexcept {
+void FeedReaders::put(std::span<const std::byte> payload, std::uint64_t timestamp) noexcept {
   if (options_.record_bytes == 0) {
-    if (!payload.empty()) put(payload, timestamp);
-  } else {
-    for (std::size_t at = 0; at < payload.size(); at += options_.record_bytes) {
-      put(payload.subspan(at, std::min<std::size_t>(options_.record_bytes, payload.size() - at)), timestamp);
-    }
+    if (!payload.empty()) put_message(payload, timestamp);
+    return;
   }
+  for (std::size_t at = 0; at < payload.size(); at += options_.record_bytes) {
+    put_message(payload.subspan(at, std::min<std::size_t>(options_.record_bytes, payload.size() - at)), timestamp);
+  }
+}
+
+void FeedReaders::flush() noexcept {
   writer_->publish();
   messages_.set(published());
   if (!due_.empty()) idle();
+}
+
+void FeedReaders::publish(std::span<const std::byte> payload, std::uint64_t timestamp) noexcept {
+  put(payload, timestamp);
+  flush();
 }
 
 void FeedReaders::idle() noexcept {

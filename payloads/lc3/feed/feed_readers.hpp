@@ -82,8 +82,10 @@ class FeedReaders {
   FeedReaders(const FeedReaders&) = delete;
   FeedReaders& operator=(const FeedReaders&) = delete;
 
-  /// See FeedSink.
+  /// See FeedSink and BatchSink.
   void publish(std::span<const std::byte> payload, std::uint64_t timestamp) noexcept;
+  void put(std::span<const std::byte> payload, std::uint64_t timestamp) noexcept;
+  void flush() noexcept;
   /// Takes an answer of each reader, if there is one. For whoever publishes, while it waits.
   void idle() noexcept;
 
@@ -123,7 +125,7 @@ class FeedReaders {
   /// Lets a program read what is in the ring. True: it has ended, and is ready for more.
   [[nodiscard]] Result<bool> rehearse(Reader& reader, std::uint64_t messages, bool timed);
   void restart_ring();
-  void put(std::span<const std::byte> message, std::uint64_t timestamp) noexcept;
+  void put_message(std::span<const std::byte> message, std::uint64_t timestamp) noexcept;
   bool take_answer(Reader& reader) noexcept;
   void run(Reader& reader) const;
   void collect(metrics::Collector& collector);
