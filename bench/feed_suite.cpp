@@ -256,7 +256,7 @@ Status measure_rates(const SuiteOptions& options, std::vector<Figure>& out) {
       all.push_back({1, lc3::Engine::kOrc});
     } else {
       all.push_back({2, lc3::Engine::kXbyak});
-      if (std::thread::hardware_concurrency() >= 9) all.push_back({8, lc3::Engine::kXbyak});
+      all.push_back({8, lc3::Engine::kXbyak});
     }
     for (const auto [readers, engine] : all) {
       const char* const engine_name = lc3::kEngineNames.at(static_cast<std::size_t>(engine));
@@ -278,7 +278,9 @@ Status measure_rates(const SuiteOptions& options, std::vector<Figure>& out) {
         rates.push_back(best.rate);
         lateness = best.lateness_p99_ns;
       }
-      const std::string variant = engine == lc3::Engine::kXbyak ? "" : fmt::format("_{}", engine_name);
+      const std::string variant = readers > 1                     ? fmt::format("s_{}", readers)
+                                  : engine == lc3::Engine::kXbyak ? ""
+                                                                  : fmt::format("_{}", engine_name);
       Figure figure = rate_figure(name + "/guest" + variant, frame_bytes, readers, rates, lateness);
       if (frame_bytes == 64) figure.counters["of_10G_line"] = figure.p50 / kLineRate10G;
       set_floor(figure, floor);

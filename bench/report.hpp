@@ -1,5 +1,5 @@
-// A result file in forms for others: Markdown, CSV, HTML, Google Benchmark's JSON, and the tables of a README. All
-// return whole documents; names and labels in them are escaped for the form, whatever they are.
+// A result file in forms for others: Markdown, CSV, HTML, Google Benchmark's JSON. All return whole documents; names
+// and labels in them are escaped for the form, whatever they are.
 //
 // Threads: any; no state. HTML starts gnuplot.
 #pragma once
@@ -32,15 +32,5 @@ namespace warmfork::bench {
 /// comes last). Where gnuplot is missing the page says so. Errors (kHost): gnuplot fails.
 [[nodiscard]] Result<std::string> to_html(const ResultFile& result, const Comparison* comparison,
                                           const std::vector<std::pair<std::string, ResultFile>>& history);
-
-/// Replaces the tables of `text` between a line `<!-- bench-table: LABEL = FULL NAME; … -->` and the next line
-/// `<!-- bench-table end -->` by the figures of those full names. Errors (kInput): no such section, one without an end,
-/// an entry without "=", a figure that the result lacks (all named).
-[[nodiscard]] Result<std::string> fill_readme(const std::string& text, const ResultFile& result);
-
-/// Are the tables of `text` still those fill_readme() would make of `result`: the same lines, columns and labels,
-/// whatever the numbers? Errors (kInput): as fill_readme(), and the first line that is not (with what it should be
-/// like).
-[[nodiscard]] Status check_readme(const std::string& text, const ResultFile& result);
 
 }  // namespace warmfork::bench

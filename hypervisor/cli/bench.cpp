@@ -6,6 +6,7 @@
 #include "bench/lc3_start.hpp"
 #include "bench/lifecycle_report.hpp"
 #include "bench/outliers.hpp"
+#include "bench/readme_tables.hpp"
 #include "bench/report.hpp"
 #include "bench/suites.hpp"
 #include "bench/verdict.hpp"

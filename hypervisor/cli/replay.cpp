@@ -50,7 +50,7 @@ struct Options {
   std::vector<std::string> programs;
   std::string fork = "vm";
   std::string engine = "auto";
-  std::string ring = "16M";
+  std::string ring = "64M";
   std::string transmit;
   std::string memory = "1G";
   bool json = false;
@@ -435,7 +435,7 @@ void add_replay(CLI::App& app, Outcome& outcome) {
       ->check(CLI::IsMember({"interp", "xbyak", "orc", "auto"}))
       ->capture_default_str();
   verb->add_option("--ring", options->ring,
-                   "The ring that programs read, a power of two: how far they may fall behind (16M: 14 ms at 10 Gbps)")
+                   "The ring that programs read, a power of two: how far they may fall behind (64M: 56 ms at 10 Gbps)")
       ->type_name("SIZE")
       ->capture_default_str();
   verb->add_option("--transmit", options->transmit, "Write what programs send from port 1 here, a nanosecond pcap")

@@ -2,6 +2,7 @@
 #include "bench/verdict.hpp"
 
 #include "bench/baseline.hpp"
+#include "bench/readme_tables.hpp"
 #include "bench/report.hpp"
 
 #include <gmock/gmock.h>
@@ -271,6 +272,42 @@ TEST(Reports, FillOnlyTheMarkedTables) {
               HasSubstr("\"c\" is not LABEL = NAME"));
   EXPECT_THAT(fill_readme("<!-- bench-table: a = b; c = d -->\n<!-- bench-table end -->", result).error().message,
               HasSubstr("lacks b; d"));
+}
+
+Figure figure_named(const char* name, const char* unit, double p50) {
+  Figure figure;
+  figure.name = name;
+  figure.unit = unit;
+  figure.p50 = p50;
+  return figure;
+}
+
+TEST(Reports, FillMatricesByRowAndColumn) {
+  ResultFile result;
+  result.figures = {figure_named("k/a/x", "instr/s", 2e9), figure_named("k/b/x", "instr/s", 8e9),
+                    figure_named("k/c/x", "instr/s", 1e9), figure_named("k/a/y", "ns", 1500),
+                    figure_named("k/b/y", "ns", 6000),     figure_named("k/c/y", "ns", 1)};
+  const std::string mark =
+      "<!-- bench-matrix: kernel = a, b, c; X = k/{}/x;\nY = k/{}/y; mean of two = geometric mean of a, b -->\n";
+  const auto filled = fill_readme(mark + "<!-- bench-table end -->\n", result);
+  ASSERT_TRUE(filled) << filled.error().message;
+  EXPECT_EQ(*filled,
+            mark +
+                "\n| kernel | X | Y |\n|---|---|---|\n| a | 2 G | 1.5 µs |\n| b | 8 G | 6 µs |\n| c | 1 G | 1 ns |\n"
+                "| mean of two | 4 G | 3 µs |\n\n<!-- bench-table end -->\n");
+  EXPECT_TRUE(check_readme(*filled, result));
+  result.figures[0].p50 = 3e9;
+  EXPECT_TRUE(check_readme(*filled, result)) << "numbers are whatever was measured";
+  std::string other = *filled;
+  other.replace(other.find("| b |"), 5, "| d |");
+  EXPECT_THAT(check_readme(other, result).error().message, HasSubstr("| d … with 3 cells\", and should be \"| b"));
+
+  const auto refused = [&](const std::string& list) {
+    return fill_readme("<!-- bench-matrix: " + list + " -->\n<!-- bench-table end -->", result).error().message;
+  };
+  EXPECT_THAT(refused("kernel = a"), HasSubstr("rows and a column are needed"));
+  EXPECT_THAT(refused("kernel = a; X = k/a/x"), HasSubstr("\"k/a/x\" has no {}"));
+  EXPECT_THAT(refused("kernel = a, d; X = k/{}/x; Z = k/{}/z"), HasSubstr("lacks k/a/z; k/d/x; k/d/z"));
 }
 
 TEST(Baselines, AreSavedListedAndDeletedByNamesThatLeadNowhereElse) {
