@@ -1,7 +1,7 @@
 #include "base/mapping.hpp"
 #include "base/tsc_clock.hpp"
 #include "bench/floor_probe.hpp"
-#include "bench/ring_floor.hpp"
+#include "bench/ring_round_trips.hpp"
 #include "bench/suites.hpp"
 
 #include <pthread.h>
