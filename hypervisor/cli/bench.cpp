@@ -14,6 +14,7 @@
 #include "lc3/fleet/config.hpp"
 #include "machine/backend_probe.hpp"
 #include "metrics.hpp"
+#include "option_checks.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -143,10 +144,11 @@ bench::Thresholds thresholds_of(const Options& options) {
           .confidence = options.confidence / 100};
 }
 
-// Whole or not at all; a device or pipe (/dev/stdout) is written as it is.
+// Whole or not at all; a device or pipe is written as it is, and so is what we print to (/dev/stdout).
 Status write_report(const std::string& path, const std::string& text) {
   struct stat status{};
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) return write_file(path, text.data(), text.size());
+  const bool as_it_is = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+  if (as_it_is || printed_into(path)) return write_file(path, text.data(), text.size());
   WARMFORK_TRY(replace_file(path, [&](int fd) { return write_all(fd, std::as_bytes(std::span(text)), path); }));
   ::chmod(path.c_str(), 0644);  // results are for everyone; that this fails changes nothing
   return {};
@@ -333,6 +335,10 @@ int exit_code_of(const bench::Comparison* comparison) {
     print_message("interrupted: what was measured until then is kept, marked \"partial\"\n");
     return 128 + stop_signal;
   }
+  // A gate that has looked at nothing does not open.
+  if (comparison != nullptr && comparison->judgements.empty()) {
+    return report({ErrorKind::kInput, "nothing was compared: the two runs have no figure in common"});
+  }
   return comparison != nullptr && comparison->regressed() ? kFailure : kSuccess;
 }
 
@@ -352,6 +358,10 @@ int compare_builds(const Options& options) {
   const auto results = bench::run_builds(builds);
   if (!results) return report(results.error());
   const auto& [before, after] = *results;
+  if (before.figures.empty() || after.figures.empty()) {  // then only Ctrl-C has ended it
+    print_message("interrupted: no round of both builds was finished\n");
+    return 128 + stop_signal;
+  }
   if (const std::string why = bench::foreign(before.context, after.context); !why.empty() && !options.allow_foreign) {
     return report({ErrorKind::kInput, "the two builds cannot be compared: " + why});
   }
@@ -425,8 +435,9 @@ int run_suites(const Options& options, const std::function<bool(const std::strin
   if (options.json != "-") {
     print_result(options, *result);
     if (comparison) {
-      fmt::print("\nagainst baseline \"{}\" of {} (commit {})\n\n{}", options.baseline,
+      fmt::print("\nagainst baseline \"{}\" of {} (commit {}{})\n\n{}", options.baseline,
                  printable(baseline->context.date), printable(baseline->context.commit),
+                 baseline->context.partial ? ", partial: it was interrupted" : "",
                  bench::to_table(*comparison, thresholds_of(options)));
     }
   }
@@ -561,7 +572,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
   verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));
   verb->add_option("--json", options->json, "Write the result file here (- for standard output)");
   verb->add_option("--effort", options->effort, "Scale of the sample counts")
-      ->check(CLI::Range(0.001, 100.0))
+      ->check(number_in(0.001, 100))
       ->capture_default_str();
   verb->add_option("--plot", options->plot, "Draw the lifecycle sweep: BASE-reset and BASE-request, .png and .svg")
       ->type_name("BASE");
@@ -607,7 +618,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       ->type_name("FILE")
       ->group(kBaselines);
   const auto percent = [&](const char* name, double& value, const char* what, double least, double most) {
-    verb->add_option(name, value, what)->check(CLI::Range(least, most))->capture_default_str()->group(kBaselines);
+    verb->add_option(name, value, what)->check(number_in(least, most))->capture_default_str()->group(kBaselines);
   };
   percent("--change", options->change, "Changed: beyond so many %", 0.1, 1000);
   percent("--noise", options->noise, "Too noisy: uncertain by more than so many %", 0.1, 1000);
@@ -630,6 +641,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       ->needs("--readme-tables")
       ->group(kReports);
   verb->add_option("--readme", options->readme, "The file with these tables")->capture_default_str()->group(kReports);
+  refuse_empty_values(*verb);
   add_metrics_options(*verb, options->metrics);
   verb->callback([options, names, &outcome] {
     if (options->suites.empty()) options->suites = names;
