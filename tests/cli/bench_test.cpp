@@ -66,6 +66,8 @@ Names stable_names() {
     all.push_back("memory/stride/" + stride + "/4KiB_pages");
     names.rare.push_back("memory/stride/" + stride + "/2MiB_pages");
   }
+  all.emplace_back("memory/page_walk/4KiB_pages");
+  names.rare.emplace_back("memory/page_walk/2MiB_pages");
   all.emplace_back("memory/first_touch");
   names.rare.emplace_back("memory/numa/local");
   for (const std::string kind : {"full", "layer"}) {
