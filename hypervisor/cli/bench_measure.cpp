@@ -120,8 +120,8 @@ Measured measure(const BenchOptions& options, const kvm::Kvm& kvm, bench::Contex
       keep(*result, wanted);
       std::ranges::move(*result, std::back_inserter(figures));
     }
-    if (most == 1) break;
-    if (!figures.empty()) rounds.add(std::move(figures));
+    if (most == 1 || figures.empty()) break;  // nothing matches the filter, or nothing was finished
+    rounds.add(std::move(figures));
     if (options.until_stable && rounds.rounds() >= kLeastRounds && stable(rounds.merged(), thresholds_of(options)))
       break;
   }
