@@ -4,6 +4,7 @@
 #include "base/tsc_clock.hpp"
 #include "bench/floor_probe.hpp"
 #include "bench/fork_fixture.hpp"
+#include "bench/rate.hpp"
 #include "bench/suites.hpp"
 #include "fork/pool.hpp"
 #include "warmfork/ring/slots.hpp"
@@ -11,8 +12,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <chrono>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -25,43 +24,6 @@ namespace {
 constexpr std::uint64_t kDirtyPages = 8;
 
 // --- Threads on a pool -----------------------------------------------------------------------------------------------
-
-// Times a second that `act(thread)` was done by `threads` threads together, each pinned to a CPU of its own.
-Result<double> rate_of(const std::vector<int>& cpus, std::size_t threads, double seconds,
-                       const std::function<Status(std::size_t)>& act) {
-  struct alignas(128) Worker {
-    std::uint64_t done = 0;
-    Status status;
-  };
-  std::vector<Worker> workers(threads);
-  std::atomic<std::size_t> waiting{0};
-  std::atomic<bool> stop{false};
-  std::vector<std::jthread> running;
-  const auto begun = [&] { return waiting.load() == threads; };
-  for (std::size_t i = 0; i < threads; ++i) {
-    running.emplace_back([&, i] {
-      Worker& worker = workers[i];
-      worker.status = pin_to(cpus.at(i));
-      for (++waiting; !begun();) std::this_thread::yield();
-      while (worker.status && !stop.load(std::memory_order_relaxed)) {
-        worker.status = act(i);
-        if (worker.status) ++worker.done;
-      }
-    });
-  }
-  while (!begun()) std::this_thread::yield();
-  const std::uint64_t begin = tsc_now();
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  stop = true;
-  running.clear();
-  const double took = tsc_to_ns(tsc_now() - begin) / 1e9;
-  double total = 0;
-  for (const Worker& worker : workers) {
-    WARMFORK_TRY(worker.status);
-    total += static_cast<double>(worker.done);
-  }
-  return total / took;
-}
 
 Status measure_pool(const SuiteOptions& options, std::vector<Figure>& out) {
   const std::vector<int>& cpus = options.cpus;
@@ -86,7 +48,7 @@ Status measure_pool(const SuiteOptions& options, std::vector<Figure>& out) {
       const PoolOptions how{.fork = {.kind = kForkKinds[i]}, .ready = threads, .most = threads};
       WARMFORK_TRY_ASSIGN(contests[i].pool, Pool::create(*options.kvm, fixture.snapshot(), how));
     }
-    std::vector<double> exits, spins;
+    std::vector<double> exits;
     const std::uint64_t rounds = options.samples(15, 2);
     for (std::uint64_t round = 0; round <= rounds; ++round) {
       for (Contest& contest : contests) {
@@ -120,8 +82,7 @@ Status measure_pool(const SuiteOptions& options, std::vector<Figure>& out) {
   return {};
 }
 
-// --- A ring without locks, and one with
-// --------------------------------------------------------------------------------
+// --- A ring without locks, and one with ------------------------------------------------------------------------------
 
 constexpr std::uint64_t kCapacity = 64 << 10;  // bytes
 constexpr std::uint64_t kSlots = kCapacity / 8;
@@ -251,15 +212,14 @@ Status measure_rings(const SuiteOptions& options, std::vector<Figure>& out) {
       free.push_back(without);
       locked.push_back(with);
     }
-    // A message a round trip of one cache line: what two threads that wait for each other's every message can do.
+    // Lines travel while others do, so that a round trip of one is no floor: it says how much is on its way at once.
     const double trips = 1e9 / from_ticks("ping", ping_pongs).p50;
-    Figure floor = from_values("floors/cacheline_pingpong/rate", "ops/s", {trips});
     Figure lock_free = from_values("concurrency/spsc/lock_free", "ops/s", free);
     Figure mutex = from_values("concurrency/spsc/mutex", "ops/s", locked);
     lock_free.counters["ratio_to_mutex"] = lock_free.p50 / mutex.p50;
-    for (Figure* figure : {&lock_free, &mutex, &floor}) {
+    for (Figure* figure : {&lock_free, &mutex}) {
       figure->params["batch"] = static_cast<double>(batch);
-      if (figure != &floor) set_floor(*figure, floor);
+      figure->counters["per_cacheline_round_trip"] = figure->p50 / trips;
       out.push_back(std::move(*figure));
     }
   }

@@ -3,16 +3,16 @@
 #include "base/tsc_clock.hpp"
 #include "bench/fork_fixture.hpp"
 #include "bench/forks.hpp"
+#include "bench/rate.hpp"
 
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <fstream>
+#include <memory>
 #include <string>
-#include <thread>
 
 namespace warmfork::bench {
 namespace {
@@ -90,61 +90,25 @@ Status measure_density(const SuiteOptions& options, const ForkFixture& fixture, 
 
 struct Worker {
   std::unique_ptr<Fork> fork;
-  int cpu = 0;
-  std::atomic<std::uint64_t> done{0};
-  Status status;
+  std::uint64_t requests = 0;
 };
 
-// Requests per second of the first `threads` workers, all starting together.
-Result<double> requests_per_second(const ForkFixture& fixture, std::array<Worker, 2>& workers, std::size_t threads,
-                                   double seconds) {
-  std::atomic<std::size_t> waiting{0};
-  std::atomic<bool> stop{false};
-  std::vector<std::jthread> running;
-  for (std::size_t i = 0; i < threads; ++i) {
-    running.emplace_back([&, i] {
-      Worker& worker = workers.at(i);
-      worker.done = 0;
-      if (worker.status = pin_to(worker.cpu); !worker.status) return;
-      for (++waiting; waiting != threads;) std::this_thread::yield();
-      for (std::uint64_t n = 0; !stop.load(std::memory_order_relaxed); ++n) {
-        if (worker.status = fixture.request(*worker.fork, n, 8); !worker.status) return;
-        if (worker.status = worker.fork->reset(); !worker.status) return;
-        worker.done.store(n + 1, std::memory_order_relaxed);
-      }
-    });
-  }
-  const std::uint64_t begin = tsc_now();
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  stop = true;
-  running.clear();
-  const double took = tsc_to_ns(tsc_now() - begin) / 1e9;
-  double total = 0;
-  for (std::size_t i = 0; i < threads; ++i) {
-    WARMFORK_TRY(workers.at(i).status);
-    total += static_cast<double>(workers.at(i).done.load());
-  }
-  return total / took;
+// Requests per second of the first `threads` workers.
+Result<double> requests_per_second(const ForkFixture& fixture, std::array<Worker, 2>& workers,
+                                   const std::array<int, 2>& cpus, std::size_t threads, double seconds) {
+  return rate_of(cpus, threads, seconds, [&](std::size_t i) -> Status {
+    Worker& worker = workers.at(i);
+    WARMFORK_TRY(fixture.request(*worker.fork, worker.requests++, 8));
+    return worker.fork->reset();
+  });
 }
 
 // The same with threads that only count: what two CPUs of this machine are worth at the moment.
-double spins_per_second(const std::array<int, 2>& cpus, std::size_t threads, double seconds) {
-  std::atomic<bool> stop{false};
-  std::array<std::uint64_t, 2> counts{};
-  {
-    std::vector<std::jthread> running;
-    for (std::size_t i = 0; i < threads; ++i) {
-      running.emplace_back([&, i] {
-        (void)pin_to(cpus.at(i));
-        std::uint64_t n = 0;
-        for (; !stop.load(std::memory_order_relaxed); ++n) asm volatile("");
-        counts.at(i) = n;
-      });
-    }
-    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-    stop = true;
-  }
-  return static_cast<double>(counts[0] + counts[1]) / seconds;
+Result<double> spins_per_second(const std::array<int, 2>& cpus, std::size_t threads, double seconds) {
+  return rate_of(cpus, threads, seconds, [](std::size_t) -> Status {
+    for (int i = 0; i < 1000; ++i) asm volatile("");
+    return {};
+  });
 }
 
 Status measure_scaling(const SuiteOptions& options, const ForkFixture& fixture, ForkKind kind,
@@ -158,16 +122,16 @@ Status measure_scaling(const SuiteOptions& options, const ForkFixture& fixture, 
     WARMFORK_TRY_ASSIGN(workers.at(i).fork, source->make());
     WARMFORK_TRY_ASSIGN(GuestCpu * cpu, source->make_cpu());
     if (cpu != nullptr) WARMFORK_TRY(workers.at(i).fork->bind(*cpu));
-    workers.at(i).cpu = cpus.at(i);
   }
   const double slice = std::max(0.02, 0.1 * std::min(1.0, options.effort));
   std::vector<double> one, two, control;
-  WARMFORK_TRY(requests_per_second(fixture, workers, 2, slice));
+  WARMFORK_TRY(requests_per_second(fixture, workers, cpus, 2, slice));
   for (std::uint64_t i = 0; i < options.samples(15, 3); ++i) {
-    WARMFORK_TRY_ASSIGN(const double single, requests_per_second(fixture, workers, 1, slice));
-    WARMFORK_TRY_ASSIGN(const double both, requests_per_second(fixture, workers, 2, slice));
-    const double spins = spins_per_second(cpus, 1, slice / 2);
-    control.push_back(spins_per_second(cpus, 2, slice / 2) / spins);
+    WARMFORK_TRY_ASSIGN(const double single, requests_per_second(fixture, workers, cpus, 1, slice));
+    WARMFORK_TRY_ASSIGN(const double both, requests_per_second(fixture, workers, cpus, 2, slice));
+    WARMFORK_TRY_ASSIGN(const double spins, spins_per_second(cpus, 1, slice / 2));
+    WARMFORK_TRY_ASSIGN(const double both_spins, spins_per_second(cpus, 2, slice / 2));
+    control.push_back(both_spins / spins);
     one.push_back(single);
     two.push_back(both);
   }

@@ -33,6 +33,7 @@ using memory_loops::Task;
 constexpr std::uint64_t kBlockBytes = std::uint64_t{64} << 20;
 constexpr std::uint64_t kLine = 64;
 constexpr std::uint64_t kNodes = 1024;  // of a chain by stride: too many for the first TLB, as many for every stride
+constexpr std::uint64_t kWalks = kBlockBytes / kPage;  // a line in each page: more pages than any TLB holds
 constexpr std::array<std::uint64_t, 3> kSizes{4 << 10, 64 << 10, 1 << 20};
 constexpr std::array<std::uint64_t, 5> kStrides{64, 512, 4 << 10, 16 << 10, 64 << 10};
 
@@ -234,6 +235,12 @@ Status measure_strides(const SuiteOptions& options, Memory memory, std::vector<F
     return {};
   }
   const char* const pages = memory == Memory::kHugePages ? "2MiB" : "4KiB";
+  // Of the host's page tables; KVM's can have them only where these do.
+  const auto note_pages = [&] {
+    for (std::size_t i = out.size() - 2; i < out.size(); ++i) {
+      out[i].counters["huge_fraction"] = static_cast<double>(huge) / static_cast<double>(kBlockBytes);
+    }
+  };
   for (const std::uint64_t stride : kStrides) {
     options.say(fmt::format("memory: a line every {}, host pages of {}", size_name(stride), pages));
     block.lay_chain(stride, kNodes);
@@ -244,11 +251,25 @@ Status measure_strides(const SuiteOptions& options, Memory memory, std::vector<F
          .params = {{"stride", static_cast<double>(stride)}, {"lines", static_cast<double>(kNodes)}},
          .labels = {}},
         sides, out);
-    // Of the host's page tables; KVM's can have them only where these do.
-    for (std::size_t i = out.size() - 2; i < out.size(); ++i) {
-      out[i].counters["huge_fraction"] = static_cast<double>(huge) / static_cast<double>(kBlockBytes);
-    }
+    note_pages();
   }
+  // As many lines, close together and one to a page: the caches see the same, the difference is the way to the page.
+  options.say(fmt::format("memory: page walks, host pages of {}", pages));
+  const Task task{.loop = Loop::kChain, .bytes = kBlockBytes, .count = kWalks};
+  block.lay_chain(kLine, kWalks);
+  WARMFORK_TRY_ASSIGN(const Sides dense, measure(block, task, options.samples(300, 3)));
+  block.lay_chain(kPage, kWalks);
+  WARMFORK_TRY_ASSIGN(const Sides sides, measure(block, task, options.samples(300, 3)));
+  add({.name = fmt::format("page_walk/{}_pages", pages),
+       .per_sample = static_cast<double>(kWalks),
+       .params = {{"stride", static_cast<double>(kPage)}, {"lines", static_cast<double>(kWalks)}},
+       .labels = {}},
+      sides, out);
+  for (const auto& [figure, ticks] : {std::pair{&*(out.end() - 2), &dense.guest}, {&*(out.end() - 1), &dense.host}}) {
+    const double close = from_values("dense", "ticks", *ticks).p50 * tsc_ns_per_tick() / static_cast<double>(kWalks);
+    figure->counters["over_dense_ns"] = figure->p50 - close;
+  }
+  note_pages();
   return {};
 }
 

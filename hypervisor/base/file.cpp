@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 
@@ -53,7 +54,21 @@ Status write_all(int fd, std::span<const std::byte> bytes, const std::string& pa
   return {};
 }
 
+std::optional<int> printed_into(const std::string& path) {
+  struct stat file{};
+  if (::stat(path.c_str(), &file) != 0) return std::nullopt;
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
+    struct stat printed{};
+    if (::fstat(fd, &printed) == 0 && printed.st_dev == file.st_dev && printed.st_ino == file.st_ino) return fd;
+  }
+  return std::nullopt;
+}
+
 Status write_file(const std::string& path, const void* data, std::size_t size) {
+  if (const auto printed = printed_into(path)) {
+    if (*printed == STDOUT_FILENO && std::fflush(stdout) != 0) return fail_errno("{}", path);
+    return write_all(*printed, {static_cast<const std::byte*>(data), size}, path);
+  }
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd) return fail_errno("{}", path);
   auto written = write_all(fd.get(), {static_cast<const std::byte*>(data), size}, path);
@@ -71,6 +86,7 @@ Status replace_file(const std::string& path, const std::function<Status(int fd)>
   if (::lstat(path.c_str(), &status) == 0) {
     if (::stat(path.c_str(), &status) != 0) return fail_errno("{}", path);
     if (!S_ISREG(status.st_mode)) return fail(ErrorKind::kUsage, "{}: not a regular file, which it has to be", path);
+    if (printed_into(path)) return fail(ErrorKind::kUsage, "{}: what is printed goes there", path);
     const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
     if (real == nullptr) return fail_errno("{}", path);
     target = real.get();

@@ -1,97 +1,34 @@
 // warmfork bench: runs benchmark suites, prints a table, writes the result file.
-#include "base/file.hpp"
 #include "base/printable.hpp"
 #include "bench/baseline.hpp"
 #include "bench/builds.hpp"
 #include "bench/lc3_start.hpp"
-#include "bench/lifecycle_report.hpp"
-#include "bench/outliers.hpp"
-#include "bench/readme_tables.hpp"
-#include "bench/report.hpp"
 #include "bench/suites.hpp"
 #include "bench/verdict.hpp"
+#include "bench_measure.hpp"
+#include "bench_options.hpp"
+#include "bench_output.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "lc3/fleet/config.hpp"
 #include "machine/backend_probe.hpp"
 #include "metrics.hpp"
+#include "option_checks.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <csignal>
-#include <cstdio>
-#include <filesystem>
 #include <functional>
-#include <iterator>
-#include <map>
 #include <memory>
 #include <optional>
 #include <regex>
-#include <set>
-#include <span>
 
 namespace warmfork::cli {
 namespace {
 
-using Suite = bench::SuiteResult (*)(const bench::SuiteOptions&);
-const std::map<std::string, Suite> kSuites{{"floors", bench::run_floors},
-                                           {"lifecycle", bench::run_lifecycle},
-                                           {"lc3", bench::run_lc3},
-                                           {"fleet", bench::run_fleet},
-                                           {"alternatives", bench::run_alternatives},
-                                           {"metrics", bench::run_metrics},
-                                           {"ring", bench::run_ring},
-                                           {"bus", bench::run_bus},
-                                           {"memory", bench::run_memory},
-                                           {"concurrency", bench::run_concurrency},
-                                           {"footprint", bench::run_footprint},
-                                           {"snapshot", bench::run_snapshot},
-                                           {"startup", bench::run_startup},
-                                           {"feed", bench::run_feed},
-                                           {"trace", bench::run_trace}};
-
 constexpr std::uint64_t kMostMessages = 1'000'000'000'000;
-
-struct Options {
-  MetricsOptions metrics;
-  std::vector<std::string> suites;
-  std::string json;
-  double effort = 1;
-  std::string plot;
-  bool quick = false;
-  bool all_figures = false;
-  std::string messages;
-
-  unsigned rounds = 0;  // 0: by what is asked for
-  bool until_stable = false;
-  unsigned most_rounds = 40;
-  std::string filter;
-
-  std::string save_baseline, baseline, delete_baseline, baseline_dir;
-  bool list_baselines = false;
-  bool allow_foreign = false;
-  std::vector<std::string> builds;
-  std::string verdicts;
-  double change = 5, noise = 10, severe = 20, confidence = 95;  // %
-
-  std::string markdown, csv, html, google_benchmark;
-  std::string readme_tables, readme = "README.md";
-  bool check_tables = false;
-};
-
-// Rounds where runs are compared: with ten, the second smallest and second largest hold the median with 97.9 %.
-constexpr unsigned kComparedRounds = 10;
-// The least that 95 % can be said of (bench/statistics.hpp).
-constexpr unsigned kLeastRounds = 6;
-
-// In a process of its own, for one sample of startup/….
-constexpr const char* kStartVerb = "bench-start";
 
 struct StartVerb {
   std::string engine;
@@ -109,243 +46,27 @@ int start(const StartVerb& verb) {
   return kSuccess;
 }
 
-// The lifecycle report has shown those.
-std::vector<bench::Figure> others_than_lifecycle(std::vector<bench::Figure> figures) {
-  std::erase_if(figures, [](const bench::Figure& figure) { return figure.name.starts_with("lifecycle/"); });
-  return figures;
-}
-
-// The first Ctrl-C or SIGTERM ends the run after the suite that is being measured, the second one at once.
-volatile std::sig_atomic_t stop_signal = 0;
-
-class StopGuard {
- public:
-  StopGuard() {
-    struct sigaction action{};
-    action.sa_handler = [](int signal) { stop_signal = signal; };
-    action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
-    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &action, &previous_[i]);
-  }
-  ~StopGuard() {
-    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &previous_[i], nullptr);
-  }
-  StopGuard(const StopGuard&) = delete;
-  StopGuard& operator=(const StopGuard&) = delete;
-
- private:
-  static constexpr std::array<int, 2> kSignals{SIGINT, SIGTERM};
-  std::array<struct sigaction, kSignals.size()> previous_{};
-};
-
-bench::Thresholds thresholds_of(const Options& options) {
-  return {.change = options.change / 100,
-          .noise = options.noise / 100,
-          .severe = options.severe / 100,
-          .confidence = options.confidence / 100};
-}
-
-// Whole or not at all; a device or pipe (/dev/stdout) is written as it is.
-Status write_report(const std::string& path, const std::string& text) {
-  struct stat status{};
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) return write_file(path, text.data(), text.size());
-  WARMFORK_TRY(replace_file(path, [&](int fd) { return write_all(fd, std::as_bytes(std::span(text)), path); }));
-  ::chmod(path.c_str(), 0644);  // results are for everyone; that this fails changes nothing
-  return {};
-}
-
-// Keeps what the regular expression finds in, and the floors of that.
-void keep(std::vector<bench::Figure>& figures, const std::function<bool(const std::string&)>& wanted) {
-  if (!wanted) return;
-  std::set<std::string> floors;
-  for (const bench::Figure& figure : figures) {
-    if (wanted(figure.name) && figure.floor) floors.insert(*figure.floor);
-  }
-  std::erase_if(figures,
-                [&](const bench::Figure& figure) { return !wanted(figure.name) && !floors.contains(figure.name); });
-}
-
-// The medians of the rounds so far agree: their interval is no wider than the threshold of a change, both ways.
-bool stable(const std::vector<bench::Figure>& figures, const bench::Thresholds& thresholds) {
-  for (const bench::Figure& figure : figures) {
-    const auto rounds = figure.rounds.find("p50");
-    if (rounds == figure.rounds.end()) return false;
-    const auto interval = bench::quantile_interval(rounds->second, 0.5, thresholds.confidence);
-    const double middle = bench::median(rounds->second);
-    if (!interval || interval->high > middle * (1 + thresholds.change) ||
-        interval->low < middle / (1 + thresholds.change)) {
-      return false;
-    }
-  }
-  return true;
-}
-
-std::function<void(const std::string&)> progress_line(bool terminal) {
-  return [terminal](const std::string& text) {
-    print_message("{}{}{}", terminal ? "\r\033[K" : "", text, terminal ? "" : "\n");
-  };
-}
-
-// What was measured, and what ended it too early, if anything did: what is finished is worth keeping all the same.
-struct Measured {
-  bench::ResultFile result;
-  std::optional<Error> error;
-};
-
-Measured measure(const Options& options, const kvm::Kvm& kvm, bench::Context context,
-                 const std::function<bool(const std::string&)>& wanted) {
-  const auto [cpu, other_cpu] = choose_cpus();
-  const bool terminal = ::isatty(STDERR_FILENO) == 1;
-  const unsigned shares = options.until_stable ? kComparedRounds : options.rounds;
-  bench::SuiteOptions suite_options{
-      .kvm = &kvm,
-      .effort = std::max(context.effort / shares, 0.001),
-      .cpu = cpu,
-      .other_cpu = other_cpu,
-      .cpus = usable_cpus(),
-      .progress = progress_line(terminal),
-      .remarks = [terminal](const std::string& text) { print_message("{}{}\n", terminal ? "\r\033[K" : "", text); },
-      .start_command = {"/proc/self/exe", "--kvm", kvm_device(), kStartVerb},
-      .wanted = wanted,
-  };
-  const unsigned most = options.until_stable ? options.most_rounds : options.rounds;
-  metrics_ready();
-  bench::RoundSet rounds;
-  std::vector<bench::Figure> figures;
-  std::optional<Error> error;
-  for (unsigned round = 0; round < most && stop_signal == 0 && !error; ++round) {
-    if (most > 1)
-      suite_options.say(fmt::format("round {} of {}{}", round + 1, options.until_stable ? "at most " : "", most));
-    figures.clear();
-    for (const std::string& name : options.suites) {
-      if (stop_signal != 0) break;
-      auto result = kSuites.at(name)(suite_options);
-      if (terminal) print_message("\r\033[K");
-      if (!result) {
-        error = Error{result.error().kind, fmt::format("bench {}: {}", name, result.error().message)};
-        break;
-      }
-      keep(*result, wanted);
-      std::ranges::move(*result, std::back_inserter(figures));
-    }
-    if (most == 1) break;
-    if (!figures.empty()) rounds.add(std::move(figures));
-    if (options.until_stable && rounds.rounds() >= kLeastRounds && stable(rounds.merged(), thresholds_of(options)))
-      break;
-  }
-  context.partial = stop_signal != 0 || error.has_value();
-  context.rounds = std::max(rounds.rounds(), 1U);
-  context.after = bench::machine_state();
-  return {.result = {.context = std::move(context), .figures = most == 1 ? std::move(figures) : rounds.merged()},
-          .error = std::move(error)};
-}
-
-void print_result(const Options& options, const bench::ResultFile& result) {
-  const bench::Context& context = result.context;
-  const std::vector<bench::Figure>& figures = result.figures;
-  const std::string lifecycle = options.filter.empty() ? bench::lifecycle_report(figures) : "";
-  fmt::print("{} · {} · kernel {} · KVM backend {} · pinned to CPU {}{}\n\n{}{}{}", context.date, context.cpu,
-             context.kernel, context.kvm_backend, context.pinned.empty() ? -1 : context.pinned[0],
-             context.rounds > 1 ? fmt::format(" · {} rounds", context.rounds) : "", lifecycle,
-             lifecycle.empty() ? "" : "\n",
-             bench::to_table(lifecycle.empty() || options.all_figures ? figures : others_than_lifecycle(figures)));
-  if (const std::string outliers = bench::outlier_table(figures); !outliers.empty()) fmt::print("\n{}", outliers);
-}
-
-// The files of options' reports.
-std::vector<std::string> report_files(const Options& options) {
-  std::vector<std::string> files;
-  for (const std::string* file : {&options.json, &options.markdown, &options.csv, &options.google_benchmark,
-                                  &options.verdicts, &options.html, &options.plot}) {
-    if (!file->empty() && (file != &options.json || *file != "-")) files.push_back(*file);
-  }
-  return files;
-}
-
-// Says before minutes are spent measuring what cannot be written after them.
-Status check_report_files(const Options& options) {
-  for (const std::string& file : report_files(options)) {
-    std::string folder = std::filesystem::path(file).parent_path();
-    if (folder.empty()) folder = ".";
-    struct stat status{};
-    if (::stat(folder.c_str(), &status) != 0) return fail_errno("{}: {}", file, folder);
-    if (!S_ISDIR(status.st_mode)) return fail(ErrorKind::kHost, "{}: {} is no directory", file, folder);
-    if (::stat(file.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
-      return fail(ErrorKind::kHost, "{}: is a directory", file);
-    }
-    // What is no regular file (a device, a pipe) is opened when it is written.
-    if (::stat(file.c_str(), &status) != 0 && ::access(folder.c_str(), W_OK) != 0) return fail_errno("{}", folder);
-  }
-  return {};
-}
-
-// Writes what was asked for, as much of it as can be: a report that fails is no reason to lose the others. The first
-// error. `comparison` may be null.
-Status write_reports(const Options& options, const bench::ResultFile& result, const bench::Comparison* comparison,
-                     const bench::Baselines* baselines) {
-  Status first;
-  const auto note = [&](const Status& written) {
-    if (written) return;
-    if (first) {
-      first = written;
-    } else {
-      report(written.error());
-    }
-  };
-  const std::string json = bench::to_json(result.context, result.figures);
-  if (options.json == "-") {
-    fmt::print("{}", json);
-  } else if (!options.json.empty()) {
-    note(write_report(options.json, json));
-  }
-  if (!options.markdown.empty()) note(write_report(options.markdown, bench::to_markdown(result, comparison)));
-  if (!options.csv.empty()) note(write_report(options.csv, bench::to_csv(result)));
-  if (!options.google_benchmark.empty()) {
-    note(write_report(options.google_benchmark, bench::to_google_benchmark(result)));
-  }
-  if (!options.verdicts.empty() && comparison != nullptr) {
-    note(write_report(options.verdicts, bench::to_json(*comparison)));
-  }
-  if (!options.html.empty()) {
-    std::vector<std::pair<std::string, bench::ResultFile>> history;
-    const auto names = baselines != nullptr ? baselines->names() : Result<std::vector<std::string>>();
-    if (!names) note(Failure(names.error()));
-    for (const std::string& name : names ? *names : std::vector<std::string>()) {
-      auto saved = baselines->load(name);
-      // One that is broken or foreign is no reason to have no page.
-      if (saved && bench::foreign(saved->context, result.context).empty())
-        history.emplace_back(name, std::move(*saved));
-    }
-    const auto page = bench::to_html(result, comparison, history);
-    note(page ? write_report(options.html, *page) : Status(Failure(page.error())));
-  }
-  if (!options.plot.empty()) {
-    const auto drawn = bench::plot_lifecycle(result.figures, options.plot);
-    if (!drawn && drawn.error().kind == ErrorKind::kUnsupported) {
-      print_message("no plot: {}\n", drawn.error().message);
-    } else {
-      note(drawn);
-    }
-  }
-  return first;
-}
-
 int exit_code_of(const bench::Comparison* comparison) {
-  if (stop_signal != 0) {
+  if (stop_signal() != 0) {
     print_message("interrupted: what was measured until then is kept, marked \"partial\"\n");
-    return 128 + stop_signal;
+    return 128 + stop_signal();
+  }
+  // A gate that has looked at nothing does not open.
+  if (comparison != nullptr && comparison->judgements.empty()) {
+    return report({ErrorKind::kInput, "nothing was compared: the two runs have no figure in common"});
   }
   return comparison != nullptr && comparison->regressed() ? kFailure : kSuccess;
 }
 
-int compare_builds(const Options& options) {
+int compare_builds(const BenchOptions& options) {
   const bench::Thresholds thresholds = thresholds_of(options);
   const double effort = options.quick ? 0.02 : options.effort;
   bench::BuildsOptions builds{.before = options.builds[0],
                               .after = options.builds[1],
                               .arguments = {"--kvm", kvm_device(), "bench"},
                               .rounds = options.rounds,
-                              .progress = progress_line(::isatty(STDERR_FILENO) == 1),
-                              .stop = [] { return stop_signal != 0; }};
+                              .progress = progress_line(),
+                              .stop = [] { return stop_signal() != 0; }};
   builds.arguments.insert(builds.arguments.end(), options.suites.begin(), options.suites.end());
   for (const char* one : {"--json", "-", "--effort"}) builds.arguments.emplace_back(one);
   builds.arguments.push_back(fmt::format("{}", std::max(effort / options.rounds, 0.001)));
@@ -353,6 +74,10 @@ int compare_builds(const Options& options) {
   const auto results = bench::run_builds(builds);
   if (!results) return report(results.error());
   const auto& [before, after] = *results;
+  if (before.figures.empty() || after.figures.empty()) {  // then only Ctrl-C has ended it
+    print_message("interrupted: no round of both builds was finished\n");
+    return 128 + stop_signal();
+  }
   if (const std::string why = bench::foreign(before.context, after.context); !why.empty() && !options.allow_foreign) {
     return report({ErrorKind::kInput, "the two builds cannot be compared: " + why});
   }
@@ -367,7 +92,7 @@ int compare_builds(const Options& options) {
   return exit_code_of(&comparison);
 }
 
-int run_suites(const Options& options, const std::function<bool(const std::string&)>& wanted) {
+int run_suites(const BenchOptions& options, const std::function<bool(const std::string&)>& wanted) {
   const auto kvm = open_kvm();
   if (!kvm) return report(kvm.error());
   const auto backend = probe_backend(*kvm);
@@ -418,7 +143,7 @@ int run_suites(const Options& options, const std::function<bool(const std::strin
   const Measured measured = measure(options, *kvm, std::move(context), wanted);
   const bench::ResultFile* const result = &measured.result;
   if (measured.error && result->figures.empty()) return report(*measured.error);
-  if (result->figures.empty() && stop_signal == 0) {
+  if (result->figures.empty() && stop_signal() == 0) {
     return report({ErrorKind::kUsage, fmt::format("no figure matches \"{}\"", options.filter)});
   }
   std::optional<bench::Comparison> comparison;
@@ -426,8 +151,9 @@ int run_suites(const Options& options, const std::function<bool(const std::strin
   if (options.json != "-") {
     print_result(options, *result);
     if (comparison) {
-      fmt::print("\nagainst baseline \"{}\" of {} (commit {})\n\n{}", options.baseline,
+      fmt::print("\nagainst baseline \"{}\" of {} (commit {}{})\n\n{}", options.baseline,
                  printable(baseline->context.date), printable(baseline->context.commit),
+                 baseline->context.partial ? ", partial: it was interrupted" : "",
                  bench::to_table(*comparison, thresholds_of(options)));
     }
   }
@@ -471,26 +197,7 @@ int list_baselines(const bench::Baselines& baselines) {
   return kSuccess;
 }
 
-int fill_tables(const Options& options) {
-  const auto result = bench::read_result(options.readme_tables);
-  if (!result) return report(result.error());
-  const auto bytes = read_file(options.readme, std::size_t{16} << 20);
-  if (!bytes) return report(bytes.error());
-  // SAFETY: bytes viewed as characters, for as long as the vector lives.
-  const std::string text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
-  if (options.check_tables) {
-    const auto same = bench::check_readme(text, *result);
-    if (!same) return report({same.error().kind, options.readme + ": " + same.error().message});
-    fmt::print("{}: the tables are those that {} gives\n", options.readme, options.readme_tables);
-    return kSuccess;
-  }
-  const auto filled = bench::fill_readme(text, *result);
-  if (!filled) return report({filled.error().kind, options.readme + ": " + filled.error().message});
-  if (const auto written = write_report(options.readme, *filled); !written) return report(written.error());
-  return kSuccess;
-}
-
-int run(Options options) {
+int run(BenchOptions options) {
   if (!options.readme_tables.empty()) return fill_tables(options);
   if (options.list_baselines || !options.delete_baseline.empty()) {
     const auto baselines = bench::Baselines::at(options.baseline_dir);
@@ -527,7 +234,7 @@ int run(Options options) {
 }  // namespace
 
 void add_bench(CLI::App& app, Outcome& outcome) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchOptions>();
   CLI::App* verb = app.add_subcommand("bench", "Measure this machine and this build");
   verb->footer(
       "Every figure is measured beside its physical floor, in one process, pinned, in interleaved rounds.\n\n"
@@ -557,12 +264,11 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "nothing.\n"
       "Exit code 1: something regressed; 3: the baseline is missing, broken or of another machine; 130: interrupted\n"
       "(finished suites and rounds are kept and marked partial, also if another suite fails: then its exit code).");
-  std::vector<std::string> names;
-  for (const auto& [name, suite] : kSuites) names.push_back(name);
+  const std::vector<std::string> names = suite_names();
   verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));
   verb->add_option("--json", options->json, "Write the result file here (- for standard output)");
   verb->add_option("--effort", options->effort, "Scale of the sample counts")
-      ->check(CLI::Range(0.001, 100.0))
+      ->check(number_in(0.001, 100))
       ->capture_default_str();
   verb->add_option("--plot", options->plot, "Draw the lifecycle sweep: BASE-reset and BASE-request, .png and .svg")
       ->type_name("BASE");
@@ -608,7 +314,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       ->type_name("FILE")
       ->group(kBaselines);
   const auto percent = [&](const char* name, double& value, const char* what, double least, double most) {
-    verb->add_option(name, value, what)->check(CLI::Range(least, most))->capture_default_str()->group(kBaselines);
+    verb->add_option(name, value, what)->check(number_in(least, most))->capture_default_str()->group(kBaselines);
   };
   percent("--change", options->change, "Changed: beyond so many %", 0.1, 1000);
   percent("--noise", options->noise, "Too noisy: uncertain by more than so many %", 0.1, 1000);
@@ -631,6 +337,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       ->needs("--readme-tables")
       ->group(kReports);
   verb->add_option("--readme", options->readme, "The file with these tables")->capture_default_str()->group(kReports);
+  refuse_empty_values(*verb);
   add_metrics_options(*verb, options->metrics);
   verb->callback([options, names, &outcome] {
     if (options->suites.empty()) options->suites = names;

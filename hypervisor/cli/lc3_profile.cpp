@@ -4,6 +4,7 @@
 #include "base/printable.hpp"
 #include "console.hpp"
 #include "lc3/core/instruction.hpp"
+#include "option_checks.hpp"
 #include "output_file.hpp"
 
 #include <fmt/format.h>
@@ -37,7 +38,8 @@ void add_profile_options(CLI::App& verb, ProfileOptions& options) {
   verb.add_option("--profile", options.path,
                   "Sample where the LC-3 is, and write folded stacks for flamegraph.pl or speedscope.app:\n"
                   "program;SUBROUTINE;LABEL;engine:tier count. The results are the same; --cache is not read")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(not_empty());
   verb.add_option("--profile-rate", options.rate, "Samples a second, of each machine that runs; each costs an exit")
       ->type_name("HZ")
       ->check(CLI::Range(1U, kMostSamplesPerSecond))

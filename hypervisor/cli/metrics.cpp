@@ -7,6 +7,8 @@
 #include "exposition/server.hpp"
 #include "machine/backend_probe.hpp"
 #include "metrics/table.hpp"
+#include "option_checks.hpp"
+#include "output_file.hpp"
 #include "terminal.hpp"
 #include "verbs.hpp"
 
@@ -33,7 +35,8 @@ std::string backend_name() {
 
 Status write_last(const std::string& file) {
   const std::string text = exposition::to_text(metrics::scrape());
-  return replace_file(file, [&](int fd) { return write_all(fd, std::as_bytes(std::span(text)), file); });
+  return write_output_file("--metrics-file", file,
+                           [&](int fd) { return write_all(fd, std::as_bytes(std::span(text)), file); });
 }
 
 Status linger(std::uint64_t ns) {
@@ -49,6 +52,7 @@ Result<int> run_with(const MetricsOptions& options, const std::string& command, 
   if (!options.linger.empty()) {
     WARMFORK_TRY_ASSIGN(linger_ns, parse_duration(options.linger));
   }
+  if (!options.file.empty()) WARMFORK_TRY(check_output_file("--metrics-file", options.file));
   std::unique_ptr<exposition::Server> serving;
   std::optional<exposition::Address> address;
   if (!options.address.empty()) {
@@ -68,8 +72,12 @@ Result<int> run_with(const MetricsOptions& options, const std::string& command, 
   // Who waits for what the verb has printed need not wait for more.
   std::fflush(stdout);
   if (serving != nullptr && linger_ns != 0) WARMFORK_TRY(linger(linger_ns));
-  if (!options.file.empty()) WARMFORK_TRY(write_last(options.file));
-  return code;
+  if (options.file.empty()) return code;
+  const Status written = write_last(options.file);
+  if (written) return code;
+  // How the verb itself has ended is the better answer, if it is not well.
+  const int failed = report(written.error());
+  return code == kSuccess ? failed : code;
 }
 
 }  // namespace
@@ -82,13 +90,16 @@ void add_metrics_options(CLI::App& verb, MetricsOptions& options) {
               "Serve metrics over HTTP while this runs: 127.0.0.1:9464, [::1]:9464, or the port alone; port 0 is "
               "any,\nand printed. Prometheus reads /metrics, people /; warmfork metrics lists them")
           ->type_name("ADDRESS")
+          ->check(not_empty())
           ->group(kGroup);
   verb.add_option("--metrics-linger", options.linger, "Go on serving for so long after the end (5s; Ctrl-C ends it)")
       ->type_name("TIME")
+      ->check(not_empty())
       ->needs(address)
       ->group(kGroup);
   verb.add_option("--metrics-file", options.file, "Write the metrics here at the end, in Prometheus's text format")
       ->type_name("FILE")
+      ->check(not_empty())
       ->group(kGroup);
 }
 

@@ -12,6 +12,7 @@ Status check_output_file(const std::string& option, const std::string& path) {
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     return fail(ErrorKind::kUsage, "{} {}: not a regular file, which it has to be", option, path);
   }
+  if (printed_into(path)) return fail(ErrorKind::kUsage, "{} {}: what is printed goes there", option, path);
   const std::size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   if (::access(folder.c_str(), W_OK | X_OK) != 0) return fail_errno("{} {}: its directory", option, path);

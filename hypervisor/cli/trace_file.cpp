@@ -2,6 +2,7 @@
 
 #include "console.hpp"
 #include "exit_codes.hpp"
+#include "option_checks.hpp"
 #include "output_file.hpp"
 #include "trace/trace.hpp"
 
@@ -92,6 +93,7 @@ void TraceFile::add_to(CLI::App& verb) {
                   "Write a trace of exits, vmcalls, resets, forks and compilations, thread by thread, for\n"
                   "ui.perfetto.dev or chrome://tracing (JSON)")
       ->type_name("FILE")
+      ->check(not_empty())
       ->each([this, &verb](const std::string&) { impl_->verb = verb.get_name(); });
   verb.add_option("--trace-keep", impl_->keep,
                   "Events a thread keeps for it, the newest (64 to 1M; default: 65536, 2 MiB a thread)")

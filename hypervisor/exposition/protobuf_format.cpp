@@ -1,4 +1,5 @@
 // MetricFamily messages, each behind its length as a varint. Field numbers: prometheus/client_model, metrics.proto.
+#include "exposition/classic_buckets.hpp"
 #include "exposition/formats.hpp"
 
 #include <cmath>
@@ -67,21 +68,11 @@ void put_native(pbf_builder<HistogramField>& to, const metrics::HistogramValue& 
 }
 
 void put_classic(pbf_builder<HistogramField>& to, const metrics::HistogramValue& histogram) {
-  const auto put = [&](double border, std::uint64_t count) {
+  for_each_classic(histogram, [&](double border, std::uint64_t count) {
     pbf_builder<Bucket> bucket(to, HistogramField::kBucket);
     bucket.add_uint64(Bucket::kCumulativeCount, count);
     bucket.add_double(Bucket::kUpperBound, border);
-  };
-  std::uint64_t below = 0;
-  std::size_t next = 0;
-  for (std::size_t i = 0; i < metrics::kClassicBuckets; ++i) {
-    const std::size_t end = metrics::classic_end(i);
-    for (; next < histogram.buckets.size() && histogram.buckets[next].first <= end; ++next) {
-      below += histogram.buckets[next].second;
-    }
-    put(metrics::upper_seconds(end), below);
-  }
-  put(HUGE_VAL, histogram.count);
+  });
 }
 
 void put_metric(pbf_builder<Metric>& to, const FamilyInfo& info, const Sample& sample) {

@@ -1,5 +1,6 @@
 #include "exposition/server.hpp"
 
+#include "base/quiet_thread.hpp"
 #include "base/unique_fd.hpp"
 #include "exposition/formats.hpp"
 #include "metrics/page/live_page.hpp"
@@ -8,8 +9,6 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -21,7 +20,6 @@
 #include <charconv>
 #include <cstdarg>
 #include <list>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -150,19 +148,8 @@ class Server::Impl {
     const MHD_DaemonInfo* const info = MHD_get_daemon_info(daemon_, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == nullptr) return fail(ErrorKind::kHost, "--metrics {}: the server has no epoll", address_.to_text());
     events_ = info->epoll_fd;
-    // Signals sent to the process are for its other threads.
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    Status started;
-    try {
-      thread_ = std::thread([this] { serve(); });
-    } catch (const std::system_error& error) {
-      started = fail(ErrorKind::kHost, "--metrics: cannot start a thread: {}", error.what());
-    }
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return started;
+    WARMFORK_TRY_ASSIGN(thread_, start_quiet_thread("--metrics", [this] { serve(); }));
+    return {};
   }
 
   void ready() { ready_.store(true); }

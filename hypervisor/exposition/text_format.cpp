@@ -1,4 +1,5 @@
 // The two text formats, which differ in the names of counters, in units, in how a number is written, and at the end.
+#include "exposition/classic_buckets.hpp"
 #include "exposition/formats.hpp"
 
 #include <fmt/format.h>
@@ -95,16 +96,7 @@ class Writer {
 
   void put_histogram(const FamilyInfo& info, const Sample& sample) {
     const metrics::HistogramValue& histogram = sample.histogram;
-    std::uint64_t below = 0;
-    std::size_t next = 0;
-    for (std::size_t i = 0; i < metrics::kClassicBuckets; ++i) {
-      const std::size_t end = metrics::classic_end(i);
-      for (; next < histogram.buckets.size() && histogram.buckets[next].first <= end; ++next) {
-        below += histogram.buckets[next].second;
-      }
-      put_bucket(info, sample, metrics::upper_seconds(end), below);
-    }
-    put_bucket(info, sample, HUGE_VAL, histogram.count);
+    for_each_classic(histogram, [&](double border, std::uint64_t count) { put_bucket(info, sample, border, count); });
     text_ += info.name;
     text_ += "_count";
     put_labels(info, sample);

@@ -1,10 +1,8 @@
 #include "fork/pool.hpp"
 
+#include "base/quiet_thread.hpp"
 #include "metrics/metrics.hpp"
 #include "trace/trace.hpp"
-
-#include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <array>
@@ -15,7 +13,6 @@
 #include <functional>
 #include <mutex>
 #include <optional>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -236,19 +233,8 @@ Status Pool::Impl::open() {
   }
   numbers_.emplace([this](metrics::Collector& collector) { collect(collector); });
   if (options_.policy == ResetPolicy::kStrict) return {};
-  // Signals sent to the process are for its other threads.
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  Status started;
-  try {
-    tender_ = std::thread([this] { tend(); });
-  } catch (const std::system_error& error) {
-    started = fail(ErrorKind::kHost, "cannot start the pool's thread: {}", error.what());
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return started;
+  WARMFORK_TRY_ASSIGN(tender_, start_quiet_thread("the pool", [this] { tend(); }));
+  return {};
 }
 
 // --- Taking ----------------------------------------------------------------------------------------------------------

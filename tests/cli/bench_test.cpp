@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <initializer_list>
@@ -65,6 +66,8 @@ Names stable_names() {
     all.push_back("memory/stride/" + stride + "/4KiB_pages");
     names.rare.push_back("memory/stride/" + stride + "/2MiB_pages");
   }
+  all.emplace_back("memory/page_walk/4KiB_pages");
+  names.rare.emplace_back("memory/page_walk/2MiB_pages");
   all.emplace_back("memory/first_touch");
   names.rare.emplace_back("memory/numa/local");
   for (const std::string kind : {"full", "layer"}) {
@@ -108,8 +111,9 @@ void expect_reports(const std::string& csv, const std::string& page, const std::
 TEST_F(BenchTest, WritesEveryFigureWithItsDistributionAndFloor) {
   const std::string file = path("r.json"), csv = path("r.csv"), page = path("r.html"), text = path("r.md"),
                     google = path("g.json");
-  const Ended ended = run_cli({"bench", "--effort", "0.001", "--all", "--json", file, "--csv", csv, "--html", page,
-                               "--markdown", text, "--google-benchmark", google});
+  Process bench({"bench", "--effort", "0.001", "--all", "--json", file, "--csv", csv, "--html", page, "--markdown",
+                 text, "--google-benchmark", google});
+  const Ended ended = bench.wait(110);  // every suite, on a machine that may have other things to do
   ASSERT_EQ(ended.code, 0) << ended.err;
   const json result = json::parse(read_text(file));
   expect_reports(read_text(csv), read_text(page), read_text(text), read_text(google), result);
@@ -266,6 +270,32 @@ TEST_F(BenchTest, AReportThatCannotBeWrittenCostsNoOther) {
   EXPECT_THAT(read_text(csv), HasSubstr("floors/cpl3_exit,"));
 }
 
+TEST_F(BenchTest, AReportToStandardOutputLeavesWhatElseIsPrintedThere) {
+  const std::string printed = file("printed", "");
+  const std::string command =
+      WARMFORK_BINARY " bench floors --quick --filter exit$ --csv /dev/stdout >>" + printed + " 2>/dev/null";
+  ASSERT_EQ(std::system(command.c_str()), 0);  // NOLINT(concurrency-mt-unsafe,cert-env33-c)
+  const std::string text = read_text(printed);
+  EXPECT_THAT(text, HasSubstr("KVM backend")) << "the table";
+  EXPECT_THAT(text, HasSubstr("\nfloors/cpl3_exit,,ns,")) << "the report";
+}
+
+// An unset variable of a script must not turn the gate off, nor a threshold that nothing is beyond.
+TEST_F(BenchTest, EmptyNamesAndThresholdsThatAreNoNumberAreRefused) {
+  for (const char* option : {"--baseline", "--save-baseline", "--filter", "--json", "--compare-builds"}) {
+    Arguments arguments{"bench", "floors", "--quick", option, ""};
+    if (option == std::string("--compare-builds")) arguments.emplace_back(WARMFORK_BINARY);
+    const Ended ended = run_cli(arguments);
+    EXPECT_EQ(ended.code, 2) << option;
+    EXPECT_THAT(ended.err, HasSubstr("empty"));
+  }
+  for (const char* option : {"--change", "--noise", "--severe", "--confidence", "--effort"}) {
+    const Ended ended = run_cli({"bench", "floors", "--quick", option, "nan"});
+    EXPECT_EQ(ended.code, 2) << option;
+    EXPECT_THAT(ended.err, HasSubstr("nan is not in range")) << option;
+  }
+}
+
 TEST_F(BenchTest, ASuiteThatFailsLeavesWhatWasMeasuredBefore) {
   const std::string result = path("r.json");
   ASSERT_EQ(::setenv("TMPDIR", "/nonexistent", 1), 0);
@@ -326,6 +356,13 @@ TEST_F(BenchTest, BaselinesAreKeptComparedAndDeleted) {
   EXPECT_EQ(regressed.code, 1) << regressed.err;
   EXPECT_THAT(regressed.out, HasSubstr("severe"));
 
+  json others = baseline;
+  for (json& result : others.at("results")) result.at("name") = "renamed/" + result.at("name").get<std::string>();
+  std::ofstream(file) << others;
+  const Ended uncompared = with({"--baseline", "main"});
+  EXPECT_EQ(uncompared.code, 3) << "a gate that has looked at nothing";
+  EXPECT_THAT(uncompared.err, HasSubstr("no figure in common"));
+
   baseline.at("context").at("cpu") = "another one";
   std::ofstream(file) << baseline;
   const Ended foreign = with({"--baseline", "main"});
@@ -344,7 +381,9 @@ TEST_F(BenchTest, BaselinesAreKeptComparedAndDeleted) {
 
   EXPECT_EQ(bench({"floors", "--quick", "--save-baseline", "../x"}).code, 2);
   EXPECT_EQ(bench({"floors", "--filter", "("}).code, 2);
-  EXPECT_EQ(bench({"floors", "--quick", "--filter", "^nothing$"}).code, 2);
+  const Ended nothing = bench({"floors", "--quick", "--rounds", "50", "--filter", "^nothing$"});
+  EXPECT_EQ(nothing.code, 2);
+  EXPECT_EQ(nothing.err.find("round 2 of"), std::string::npos) << "the second round would find no more";
   const Ended nowhere =
       run_cli({"bench", "floors", "--quick", "--save-baseline", "main", "--baseline-dir", "/proc/warmfork"});
   EXPECT_EQ(nowhere.code, 4);
@@ -388,6 +427,18 @@ TEST_F(BenchTest, AnInterruptedRunIsKeptAndMarked) {
   EXPECT_THAT(ended.err, HasSubstr("interrupted"));
   EXPECT_EQ(json::parse(read_text(result)).at("context").at("partial"), true);
   EXPECT_THAT(run_cli({"bench", "--list-baselines", "--baseline-dir", path("baselines")}).out, HasSubstr("partial"));
+}
+
+TEST_F(BenchTest, ComparedBuildsThatAreInterruptedAtOnceSaySo) {
+  const std::string build = file("build", "#!/bin/sh\n: >\"$0.started\"\nexec " WARMFORK_BINARY " \"$@\"\n");
+  std::filesystem::permissions(build, std::filesystem::perms::owner_all);
+  Process process({"bench", "--compare-builds", build, build, "floors"});
+  const double until = seconds_now() + 30;
+  while (!std::filesystem::exists(build + ".started") && seconds_now() < until) ::usleep(10'000);
+  process.send(SIGINT);
+  const Ended ended = process.wait();
+  EXPECT_EQ(ended.code, 130) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("no round of both builds was finished"));
 }
 
 TEST_F(BenchTest, DoctorSaysWhatTheBackendDoes) {

@@ -7,8 +7,10 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -104,6 +106,38 @@ TEST_F(MetricsOption, TheTableIsTheOneInTheReadme) {
   EXPECT_EQ(ended.code, 0);
   EXPECT_THAT(read_text(WARMFORK_METRICS_README), HasSubstr(ended.out))
       << "hypervisor/metrics/README.md: its table is what `warmfork metrics` prints";
+}
+
+TEST_F(MetricsCli, AFileThatCannotBeIsRefusedBeforeTheRun) {
+  const std::string program = file("endless.asm", kEndless);
+  for (const std::string where : {"/dev/full", "/nonexistent/m", "/tmp", ""}) {
+    const Ended ended = run_cli({"run", "--metrics-file", where, "--timeout", "30s", program});
+    EXPECT_THAT(ended.code, ::testing::AnyOf(2, 4)) << where;
+    EXPECT_THAT(ended.err, HasSubstr("--metrics-file")) << where;
+    EXPECT_LT(ended.seconds, 25) << where;
+  }
+  EXPECT_EQ(run_cli({"run", "--metrics", "", program}).code, 2) << "no server where one was asked for";
+}
+
+TEST_F(MetricsCli, TheFileIsReadableByWhomTheUmaskLets) {
+  const std::string program = file("endless.asm", kEndless), numbers = path("m");
+  const mode_t before = ::umask(022);
+  EXPECT_EQ(run_cli({"run", "--metrics-file", numbers, "--budget", "1k", program}).code, 6);
+  ::umask(before);
+  EXPECT_EQ(static_cast<unsigned>(std::filesystem::status(numbers).permissions()), 0644U);
+}
+
+TEST_F(MetricsCli, AFileThatCannotBeWrittenInTheEndLeavesTheExitCode) {
+  const std::string program = file("endless.asm", kEndless), directory = path("gone");
+  std::filesystem::create_directory(directory);
+  const int port = free_port();
+  Process process({"run", "--metrics", std::to_string(port), "--metrics-file", directory + "/m", program});
+  ASSERT_TRUE(comes_to_say(port, "/readyz", "200 OK"));
+  std::filesystem::remove(directory);
+  process.send(SIGINT);
+  const Ended ended = process.wait();
+  EXPECT_EQ(ended.code, 130);
+  EXPECT_THAT(ended.err, HasSubstr("--metrics-file"));
 }
 
 TEST_F(MetricsCli, ServesWhileAProgramRuns) {

@@ -603,6 +603,32 @@ TEST_F(Names, AreLimited) {
   EXPECT_THAT(map(), ::testing::StartsWith("2000 "));
 }
 
+// LLVM's code begins with instructions of its own: a loop's, mostly, whose samples are not nobody's.
+TEST_F(Names, FindAnInstructionForAllOfACode) {
+  const auto names = CodeNames::create({.lookup = true});
+  ASSERT_TRUE(names);
+  MachineCode made;
+  made.bytes.resize(32);
+  made.optimised = 16;
+  made.marks = {{8, 0x3001}, {12, 0x3002}};
+  made.entries = {{20, 0x3000}};
+  (*names)->add(0x1000, made);
+  const auto pc_at = [&](std::uint64_t address) -> int {
+    const auto found = (*names)->find(address);
+    return found ? found->pc : -1;
+  };
+  EXPECT_EQ(pc_at(0xfff), -1);
+  EXPECT_EQ(pc_at(0x1000), 0x3001);
+  EXPECT_EQ(pc_at(0x1008), 0x3001);
+  EXPECT_EQ(pc_at(0x1010), 0x3002);
+  EXPECT_EQ(pc_at(0x101f), 0x3000);
+  EXPECT_EQ(pc_at(0x1020), -1);
+  EXPECT_TRUE((*names)->find(0x100f)->optimised);
+  EXPECT_FALSE((*names)->find(0x1010)->optimised);
+  (*names)->add(0x2000, {.bytes = std::vector<std::uint8_t>(8)});
+  EXPECT_EQ(pc_at(0x2004), -1) << "it has no marks";
+}
+
 TEST_F(Names, AreNotWrittenThroughALink) {
   const std::string target = path + ".target";
   std::ofstream(target) << "precious";

@@ -1,9 +1,12 @@
 #include "base/file.hpp"
+#include "base/quiet_thread.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -102,6 +105,21 @@ TEST(WriteFile, WritesAndReadsBack) {
   EXPECT_FALSE(read_file(path, 4));
   EXPECT_FALSE(read_file(::testing::TempDir(), 100));
   ::unlink(path.c_str());
+}
+
+TEST(QuietThread, BlocksEverySignalAndLeavesItsMakersMask) {
+  const auto blocked = [] {
+    sigset_t mask;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    return std::pair(::sigismember(&mask, SIGINT), ::sigismember(&mask, SIGUSR2));
+  };
+  const auto before = blocked();
+  std::pair<int, int> there;
+  auto thread = start_quiet_thread("a test", [&] { there = blocked(); });
+  ASSERT_TRUE(thread) << thread.error().message;
+  thread->join();
+  EXPECT_EQ(there, std::pair(1, 1));
+  EXPECT_EQ(blocked(), before);
 }
 
 }  // namespace

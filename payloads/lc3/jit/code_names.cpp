@@ -199,8 +199,10 @@ std::optional<CodeNames::Found> CodeNames::find(std::uint64_t address) const {
   const Version& version = at->second;
   if (offset >= version.bytes) return std::nullopt;
   const auto behind = std::ranges::upper_bound(version.marks, offset, {}, &MachineCode::Mark::offset);
-  if (behind == version.marks.begin()) return std::nullopt;
-  return Found{.optimised = offset < version.optimised, .pc = std::prev(behind)->address};
+  if (version.marks.empty()) return std::nullopt;
+  // What LLVM makes for no instruction belongs to the one before; at the very beginning, to the first.
+  const auto mark = behind == version.marks.begin() ? behind : std::prev(behind);
+  return Found{.optimised = offset < version.optimised, .pc = mark->address};
 }
 
 void CodeNames::write_lines(std::uint64_t address, std::span<const CodeName> names) {
