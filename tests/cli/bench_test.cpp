@@ -352,6 +352,22 @@ TEST_F(BenchTest, BaselinesAreKeptComparedAndDeleted) {
   EXPECT_LT(nowhere.seconds, 1) << "said before anything is measured";
 }
 
+// One fork's figures are those of where its memory lies.
+TEST_F(BenchTest, ResetsAreMeasuredOnSeveralForksAsOftenEach) {
+  const Ended ended =
+      run_cli({"bench", "lifecycle", "--quick", "--filter", "^lifecycle/reset/full_copy$", "--json", "-"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  int small = 0;
+  for (const json& figure : json::parse(ended.out).at("results")) {
+    if (figure.at("name") != "lifecycle/reset/full_copy") continue;
+    const auto placements = figure.at("counters").at("placements").get<std::uint64_t>();
+    EXPECT_GE(placements, 4U);
+    EXPECT_EQ(figure.at("samples").get<std::uint64_t>() % (placements * 20), 0U) << "20 requests in a row";
+    small += placements == 8 ? 1 : 0;
+  }
+  EXPECT_EQ(small, 3) << "the sweep of the small window";
+}
+
 // Not a matter of this machine's speed: the bench itself is told to make resets five times as slow.
 TEST_F(BenchTest, TwoBuildsAreComparedAndTheGateCloses) {
   const std::string slow = file("slow", "#!/bin/sh\nWARMFORK_BENCH_SLOW_RESET=400 exec " WARMFORK_BINARY " \"$@\"\n");
