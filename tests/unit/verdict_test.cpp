@@ -149,6 +149,7 @@ TEST(ResultFiles, AreReadBackAsWritten) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->context.cpu, "<CPU>");
   EXPECT_EQ(read->context.rounds, 10U);
+  EXPECT_GT(read->context.clock_step_ns, 0);
   ASSERT_EQ(read->figures.size(), 3U);
   const Figure& figure = read->figures[0];
   EXPECT_EQ(figure.samples, 50'000U);
