@@ -86,6 +86,14 @@ Verdict judge(const Ratio& ratio, const Thresholds& thresholds, std::string& why
   return Verdict::kTooNoisy;
 }
 
+bool precise(const Comparison& comparison, const Thresholds& thresholds) {
+  const double widest = 2.0 / 3 * std::log1p(thresholds.change);
+  return std::ranges::all_of(comparison.judgements, [&](const Judgement& one) {
+    if (one.quantile != "p50" || one.before <= 0 || one.after <= 0) return true;
+    return one.ratio.interval && std::log(one.ratio.interval->high / one.ratio.interval->low) <= widest;
+  });
+}
+
 bool Comparison::regressed() const {
   return std::ranges::any_of(judgements, [](const Judgement& one) {
     return one.verdict == Verdict::kRegressed || one.verdict == Verdict::kSevere;

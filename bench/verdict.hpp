@@ -56,6 +56,15 @@ struct Comparison {
 [[nodiscard]] Comparison compare_runs(const ResultFile& before, const ResultFile& after, bool paired,
                                       const Thresholds& thresholds);
 
+/// True if the medians are known well enough to decide: no interval of theirs is wider than two thirds of `change`, so
+/// it reaches a third of it from its middle, and neither "as fast" nor a change of twice the threshold is in doubt.
+///
+/// This is where repeating until it is true may stop: it asks how wide intervals are, and not what they say. Who
+/// repeats until something has changed will see that sooner or later, if only by chance; of who repeats until it is
+/// known, false alarms stay as rare as of a number of rounds that was fixed before (a unit test counts them). Of p99
+/// and p99.9 nothing is asked: most figures would need thousands of rounds.
+[[nodiscard]] bool precise(const Comparison& comparison, const Thresholds& thresholds);
+
 /// Why figures of the two must not be compared: another processor, number of CPUs, KVM backend or schema. Empty: none.
 [[nodiscard]] std::string foreign(const Context& before, const Context& after);
 

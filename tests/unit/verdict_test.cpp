@@ -109,6 +109,72 @@ TEST(Verdicts, NeedTheWholeIntervalBeyondTheThreshold) {
   EXPECT_THAT(why, HasSubstr("too few rounds"));
 }
 
+// A run that goes on until its medians are known. `own`: what a round's median is off, of either build.
+struct Sequence {
+  std::array<int, kVerdictNames.size()> verdicts{};
+  int covered = 0;  // the last interval holds the truth
+  double rounds = 0;
+};
+Sequence sequence(double factor, double own, int repetitions, std::size_t most = 40) {
+  std::mt19937_64 random(11);
+  std::normal_distribution<double> normal;
+  Sequence result;
+  for (int i = 0; i < repetitions; ++i) {
+    Figure before{.name = "lifecycle/reset/auto", .unit = "ns"}, after = before;
+    Comparison comparison;
+    for (std::size_t round = 1; round <= most; ++round) {
+      const double weather = 0.05 * normal(random);
+      before.rounds["p50"].push_back(800 * std::exp(weather + own * normal(random)));
+      after.rounds["p50"].push_back(800 * factor * std::exp(weather + own * normal(random)));
+      if (round < kRounds) continue;
+      comparison = compare_runs({.context = {}, .figures = {before}}, {.context = {}, .figures = {after}}, true, {});
+      if (precise(comparison, {})) break;
+    }
+    const Judgement& one = comparison.judgements[0];
+    ++result.verdicts[static_cast<std::size_t>(one.verdict)];
+    result.covered += one.ratio.interval->low <= factor && factor <= one.ratio.interval->high ? 1 : 0;
+    result.rounds += static_cast<double>(before.rounds["p50"].size()) / repetitions;
+  }
+  return result;
+}
+
+TEST(Verdicts, RepeatingUntilTheMediansAreKnownRaisesNoFalseAlarms) {
+  constexpr int kRepetitions = 400;
+  for (const double own : {0.01, 0.02, 0.03}) {
+    SCOPED_TRACE(own);
+    const Sequence alike = sequence(1, own, kRepetitions);
+    EXPECT_GE(of(alike.verdicts, Verdict::kUnchanged), kRepetitions * 99 / 100);
+    EXPECT_GE(alike.covered, kRepetitions * 92 / 100) << "95 %, less what stopping at a narrow one costs, and chance";
+    const Sequence slower = sequence(1.1, own, kRepetitions);
+    EXPECT_GE(of(slower.verdicts, Verdict::kRegressed), kRepetitions * 99 / 100);
+  }
+  EXPECT_LT(sequence(1, 0.01, 20).rounds, 10.5) << "not longer than needed";
+  EXPECT_GT(sequence(1, 0.03, 20).rounds, 15) << "as long as needed";
+}
+
+TEST(Verdicts, MediansAreKnownWhenEveryIntervalIsNarrow) {
+  const auto known = [](double spread, const char* quantile) {
+    Figure before{.name = "a", .unit = "ns"}, after = before;
+    for (int i = 0; i < 10; ++i) {
+      for (const char* name : {"p50", "p99", "p999"})
+        before.rounds[name].push_back(100), after.rounds[name].push_back(100);
+      after.rounds[quantile].back() = 100 * (1 + spread * (i % 2 == 0 ? 1 : -1));
+    }
+    Figure steady = before;
+    steady.name = "b";
+    const ResultFile first{.context = {}, .figures = {before, steady}},
+        second{.context = {}, .figures = {after, steady}};
+    return precise(compare_runs(first, second, true, {}), {});
+  };
+  EXPECT_TRUE(known(0.001, "p50"));
+  EXPECT_FALSE(known(0.1, "p50"));
+  EXPECT_TRUE(known(0.1, "p99")) << "tails are not waited for";
+  Figure few{.name = "a", .unit = "ns"};
+  few.rounds["p50"] = {100, 100, 100};
+  EXPECT_FALSE(
+      precise(compare_runs({.context = {}, .figures = {few}}, {.context = {}, .figures = {few}}, true, {}), {}));
+}
+
 TEST(Verdicts, OfRatesMoreIsFaster) {
   const auto run = [](double rate) {
     ResultFile result;
