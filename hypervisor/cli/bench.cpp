@@ -560,8 +560,8 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench lifecycle --repeat-until-stable --html report.html --csv report.csv\n\n"
       "Verdicts for p50, p99 and p99.9 (of rates p50): improved or regressed where the whole confidence interval of "
       "the\n"
-      "ratio is beyond --change, severe beyond --severe; too noisy where it is wider than --noise and decides "
-      "nothing.\n"
+      "ratio is beyond --change, severe beyond --severe; unchanged where it is within --change, or holds 0 % and is\n"
+      "within --noise; too noisy otherwise: then more rounds tell more, and --repeat-until-stable adds them.\n"
       "Exit code 1: something regressed; 3: the baseline is missing, broken or of another machine; 130: interrupted\n"
       "(finished suites and rounds are kept and marked partial, also if another suite fails: then its exit code).");
   std::vector<std::string> names;

@@ -23,6 +23,7 @@ using ::testing::HasSubstr;
 
 constexpr std::size_t kRounds = 10;     // the default
 constexpr std::size_t kPerRound = 400;  // what a round of resets has at the default effort
+constexpr double kProcess = 0.02;       // by so much the medians of processes differ here
 
 // A latency with a body and a tail, in rounds that differ by some percent from each other.
 Figure simulate(std::mt19937_64& random, const std::vector<double>& weather, double own, double factor) {
@@ -55,11 +56,11 @@ Tally tally(double factor, bool paired, int repetitions) {
     std::vector<double> weather(kRounds);
     for (double& one : weather) one = (paired ? 0.05 : 0.01) * normal(random);
     ResultFile before, after;
-    before.figures.push_back(simulate(random, weather, 0.01, 1));
+    before.figures.push_back(simulate(random, weather, kProcess, 1));
     if (!paired) {
       for (double& one : weather) one = 0.01 * normal(random);
     }
-    after.figures.push_back(simulate(random, weather, 0.01, factor));
+    after.figures.push_back(simulate(random, weather, kProcess, factor));
     const Comparison comparison = compare_runs(before, after, paired, {});
     EXPECT_EQ(comparison.judgements.size(), 3U);
     EXPECT_THAT(comparison.judgements[2].why, HasSubstr("too few samples: 400 per round, 2000 needed"));
@@ -98,12 +99,18 @@ TEST(Verdicts, NeedTheWholeIntervalBeyondTheThreshold) {
     return judge({.estimate = estimate, .interval = Interval{low, high}, .p = 0}, {}, why);
   };
   EXPECT_EQ(verdict(1.051, 1.1, 1.2), Verdict::kRegressed);
-  EXPECT_EQ(verdict(1.049, 1.1, 1.15), Verdict::kUnchanged);
-  EXPECT_EQ(verdict(1.049, 1.1, 1.3), Verdict::kTooNoisy);
+  EXPECT_EQ(verdict(1.049, 1.1, 1.15), Verdict::kTooNoisy);
+  EXPECT_EQ(verdict(1.012, 1.1, 1.19), Verdict::kTooNoisy);
   EXPECT_EQ(verdict(1.201, 1.3, 1.4), Verdict::kSevere);
   EXPECT_EQ(verdict(0.8, 0.9, 0.95), Verdict::kImproved);
   EXPECT_EQ(verdict(0.8, 0.9, 0.96), Verdict::kTooNoisy);
   EXPECT_EQ(verdict(0.97, 1, 1.03), Verdict::kUnchanged);
+  EXPECT_EQ(verdict(1.01, 1.03, 1.049), Verdict::kUnchanged) << "changed, but not beyond the threshold";
+  EXPECT_EQ(verdict(0.99, 1.04, 1.09), Verdict::kUnchanged);
+  EXPECT_EQ(verdict(0.92, 0.97, 1.01), Verdict::kUnchanged);
+  EXPECT_EQ(verdict(1.001, 1.04, 1.09), Verdict::kTooNoisy) << "it has changed: the question is by how much";
+  EXPECT_EQ(verdict(0.99, 1.05, 1.11), Verdict::kTooNoisy) << "may hide a tenth";
+  EXPECT_EQ(verdict(0.9, 0.95, 1.01), Verdict::kTooNoisy) << "may hide a ninth";
   std::string why;
   EXPECT_EQ(judge({.estimate = 2, .interval = std::nullopt, .p = 1}, {}, why), Verdict::kTooNoisy);
   EXPECT_THAT(why, HasSubstr("too few rounds"));
@@ -147,9 +154,20 @@ TEST(Verdicts, RepeatingUntilTheMediansAreKnownRaisesNoFalseAlarms) {
     EXPECT_GE(alike.covered, kRepetitions * 92 / 100) << "95 %, less what stopping at a narrow one costs, and chance";
     const Sequence slower = sequence(1.1, own, kRepetitions);
     EXPECT_GE(of(slower.verdicts, Verdict::kRegressed), kRepetitions * 99 / 100);
+    EXPECT_EQ(of(slower.verdicts, Verdict::kUnchanged), 0);
   }
   EXPECT_LT(sequence(1, 0.01, 20).rounds, 10.5) << "not longer than needed";
   EXPECT_GT(sequence(1, 0.03, 20).rounds, 15) << "as long as needed";
+}
+
+TEST(Verdicts, NoiseHidesNoTenthFromUnchanged) {
+  constexpr int kRepetitions = 1000;
+  for (const double own : {0.02, 0.04, 0.06, 0.1}) {
+    SCOPED_TRACE(own);
+    const Sequence slower = sequence(1.1, own, kRepetitions, kRounds);
+    // The upper end of an interval is below the truth in 2.5 %; three standard deviations of a binomial more.
+    EXPECT_LE(of(slower.verdicts, Verdict::kUnchanged), 25 + 15);
+  }
 }
 
 TEST(Verdicts, MediansAreKnownWhenEveryIntervalIsNarrow) {
