@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 namespace warmfork::bench {
@@ -70,8 +71,22 @@ Result<std::pair<ResultFile, ResultFile>> run_builds(const BuildsOptions& option
   };
   std::array<Build, 2> builds{{{options.before, {}, {}}, {options.after, {}, {}}}};
   bool stopped = false;
-  for (unsigned round = 0; round < options.rounds && !stopped; ++round) {
-    if (options.progress) options.progress(fmt::format("builds: round {} of {}", round + 1, options.rounds));
+  const auto merged = [&] {
+    std::pair<ResultFile, ResultFile> results;
+    for (const auto& [build, result] :
+         {std::pair{&builds[0], &results.first}, std::pair{&builds[1], &results.second}}) {
+      result->context = build->context;
+      result->context.rounds = build->rounds.rounds();
+      result->context.partial = stopped;
+      result->figures = build->rounds.merged();
+    }
+    return results;
+  };
+  const unsigned most = options.enough ? std::max(options.rounds, options.most_rounds) : options.rounds;
+  for (unsigned round = 0; round < most && !stopped; ++round) {
+    if (options.progress) {
+      options.progress(fmt::format("builds: round {} of {}{}", round + 1, options.enough ? "at most " : "", most));
+    }
     // In turns which of both is first: what the first one leaves behind must not always meet the same build.
     std::array<std::vector<Figure>, 2> figures;
     for (std::size_t i = 0; i < builds.size() && !stopped; ++i) {
@@ -93,15 +108,11 @@ Result<std::pair<ResultFile, ResultFile>> run_builds(const BuildsOptions& option
                   figures[0].empty() ? options.before : options.after);
     }
     for (std::size_t i = 0; i < builds.size(); ++i) builds[i].rounds.add(std::move(figures[i]));
+    if (!options.enough || round + 1 < options.rounds || stopped) continue;
+    const auto so_far = merged();
+    if (options.enough(so_far.first, so_far.second)) break;
   }
-  std::pair<ResultFile, ResultFile> results;
-  for (const auto& [build, result] : {std::pair{&builds[0], &results.first}, std::pair{&builds[1], &results.second}}) {
-    result->context = build->context;
-    result->context.rounds = build->rounds.rounds();
-    result->context.partial = stopped;
-    result->figures = build->rounds.merged();
-  }
-  return results;
+  return merged();
 }
 
 }  // namespace warmfork::bench

@@ -20,6 +20,9 @@ struct BuildsOptions {
   std::string before, after;           // programs; a name without '/' is looked for as a shell does
   std::vector<std::string> arguments;  // all of them: "bench", suites, "--json", "-", …
   unsigned rounds = 10;
+  // Asked after each round from `rounds` on; true: that is enough. Empty: `rounds` are.
+  std::function<bool(const ResultFile& before, const ResultFile& after)> enough;
+  unsigned most_rounds = 40;  // if it is never enough
   std::function<void(const std::string&)> progress;
   std::function<bool()> stop;  // asked between rounds; empty: never
 };

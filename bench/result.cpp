@@ -32,27 +32,34 @@ constexpr std::array kDistribution{0.001, 0.01, 0.05, 0.1,  0.2,  0.3,   0.4,   
 
 Figure from_ticks(std::string name, const Histogram& ticks) {
   const double ns = tsc_ns_per_tick();
+  const auto quantile_of = [&, step = tsc_step_ticks()](double fraction) {
+    return ticks.grouped_quantile(fraction, step) * ns;
+  };
   Figure figure{.name = std::move(name), .unit = "ns", .samples = ticks.count()};
   figure.mean = ticks.mean() * ns;
   figure.stddev = ticks.stddev() * ns;
   figure.min = static_cast<double>(ticks.min()) * ns;
-  figure.p50 = ticks.quantile(0.5) * ns;
-  figure.p90 = ticks.quantile(0.9) * ns;
-  figure.p99 = ticks.quantile(0.99) * ns;
-  figure.p999 = ticks.quantile(0.999) * ns;
+  figure.p50 = quantile_of(0.5);
+  figure.p90 = quantile_of(0.9);
+  figure.p99 = quantile_of(0.99);
+  figure.p999 = quantile_of(0.999);
   figure.max = static_cast<double>(ticks.max()) * ns;
   figure.ticks = std::make_shared<const Histogram>(ticks);
   figure.noise = NoiseMeter::since_begin();
   if (ticks.count() == 0) return figure;
   for (const NamedQuantile& quantile : kQuantiles) {
     if (const auto ranks = quantile_ranks(ticks.count(), quantile.fraction)) {
-      figure.intervals[quantile.name] = {ticks.at_rank(ranks->low) * ns, ticks.at_rank(ranks->high) * ns};
+      // In the middle of the interval that the value of this rank stands for.
+      const auto at = [&](std::uint64_t rank) {
+        return ticks.grouped_at(static_cast<double>(rank) - 0.5, tsc_step_ticks()) * ns;
+      };
+      figure.intervals[quantile.name] = {at(ranks->low), at(ranks->high)};
     }
   }
-  const Fences fence = fences(ticks.quantile(0.25), ticks.quantile(0.75));
+  const Fences fence = fences(quantile_of(0.25) / ns, quantile_of(0.75) / ns);
   figure.outliers.severe = ticks.count_outside(fence.severe_low, fence.severe_high);
   figure.outliers.mild = ticks.count_outside(fence.mild_low, fence.mild_high) - figure.outliers.severe;
-  for (const double fraction : kDistribution) figure.distribution.emplace_back(fraction, ticks.quantile(fraction) * ns);
+  for (const double fraction : kDistribution) figure.distribution.emplace_back(fraction, quantile_of(fraction));
   return figure;
 }
 
@@ -215,7 +222,8 @@ Context make_context(std::string kvm_backend, std::string cpu, std::vector<int> 
           .kvm_backend = std::move(kvm_backend),
           .cpus = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)),
           .pinned = std::move(pinned),
-          .build = kBuildDescription};
+          .build = kBuildDescription,
+          .clock_step_ns = tsc_step_ticks() * tsc_ns_per_tick()};
 }
 
 std::string to_json(const Context& context, const std::vector<Figure>& figures) {
@@ -228,6 +236,7 @@ std::string to_json(const Context& context, const std::vector<Figure>& figures) 
                      {"cpus", context.cpus},
                      {"pinned", context.pinned},
                      {"build", context.build},
+                     {"clock_step_ns", context.clock_step_ns},
                      {"schema", context.schema},
                      {"partial", context.partial},
                      {"rounds", context.rounds},
@@ -428,6 +437,7 @@ Result<ResultFile> parse_result(const std::string& text, const std::string& sour
   into.kernel = reader.text(*context, "kernel");
   into.kvm_backend = reader.text(*context, "kvm_backend");
   into.build = reader.text(*context, "build");
+  into.clock_step_ns = reader.number(*context, "clock_step_ns", false);
   const auto small = [&](const char* key, bool needed) {
     const std::uint64_t value = reader.count(*context, key, needed);
     if (value > 1'000'000) reader.refuse(fmt::format("\"{}\" is {}, limit 1000000", key, value));

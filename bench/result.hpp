@@ -41,7 +41,9 @@ struct Figure {
   std::vector<double> values = {};
 };
 
-/// A figure from latencies recorded in TSC ticks.
+/// A figure from latencies recorded in TSC ticks. Its quantiles, and their intervals, are those of grouped data
+/// (Histogram::grouped_at()): each reading stands for a step of this clock around it. So a p50 of 460 ns by a clock
+/// that advances in steps of 10 ns is no multiple of 10 ns, and a change of 2 % is seen. `min` and `max` are as read.
 [[nodiscard]] Figure from_ticks(std::string name, const Histogram& ticks);
 
 /// A figure from one value per repetition (throughputs).
@@ -63,6 +65,9 @@ struct Context {
   int cpus = 0;
   std::vector<int> pinned;
   std::string build;  // build type and compiler
+  // By so much the clock advances that latencies are read from (tsc_step_ticks()); 0: an older file, which does not
+  // say.
+  double clock_step_ns = 0;
   int schema = kSchema;
   bool partial = false;  // interrupted: some figures, or rounds of them, are missing
   unsigned rounds = 1;

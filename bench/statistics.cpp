@@ -87,6 +87,43 @@ std::vector<double> mann_whitney_cdf(std::size_t m, std::size_t n) {
   return counts;
 }
 
+// The same of Wilcoxon's W+, 0 … n(n+1)/2, for n differences that lie symmetrically about 0: each rank is in it or not.
+std::vector<double> signed_rank_cdf(std::size_t n) {
+  std::vector<double> counts(n * (n + 1) / 2 + 1);
+  counts[0] = 1;
+  for (std::size_t rank = 1; rank <= n; ++rank) {
+    for (std::size_t w = counts.size(); w-- > rank;) counts[w] += counts[w - rank];
+  }
+  double running = 0;
+  for (double& count : counts) count = (running += std::ldexp(count, -static_cast<int>(n)));
+  return counts;
+}
+
+// Both tests end alike: of all shifts that they count, sorted, as many are left out at either end as the null
+// distribution of their statistic allows. `above`: how many of them are above 0, those at 0 half. `cdf` may be empty
+// for a large sample; then the statistic is normal with this deviation.
+Ratio invert(std::vector<double> shifts, double above, const std::vector<double>& cdf, double deviation,
+             double confidence) {
+  std::ranges::sort(shifts);
+  Ratio ratio;
+  ratio.estimate = std::exp(median(shifts));
+  const double all = static_cast<double>(shifts.size());
+  const double tail = (1 - confidence) / 2;
+  const double less = std::min(above, all - above);
+  std::size_t cut = 0;  // so many shifts are left out at either end
+  if (!cdf.empty()) {
+    while (cut < cdf.size() && cdf[cut] <= tail) ++cut;
+    ratio.p = std::min(1.0, 2 * cdf[static_cast<std::size_t>(less)]);
+  } else {
+    cut = static_cast<std::size_t>(std::max(0.0, std::floor(all / 2 + normal_quantile(tail) * deviation)));
+    ratio.p = std::min(1.0, 2 * normal_cdf((less + 0.5 - all / 2) / deviation));
+  }
+  if (cut > 0 && 2 * cut <= shifts.size()) {
+    ratio.interval = Interval{std::exp(shifts[cut - 1]), std::exp(shifts[shifts.size() - cut])};
+  }
+  return ratio;
+}
+
 std::vector<double> logs(std::span<const double> values) {
   std::vector<double> out(values.size());
   std::ranges::transform(values, out.begin(), [](double value) { return std::log(value); });
@@ -173,8 +210,7 @@ std::optional<Interval> mean_interval(std::span<const double> values, std::uint6
 }
 
 Ratio ratio_of(std::span<const double> before, std::span<const double> after, double confidence) {
-  Ratio ratio;
-  if (before.empty() || after.empty()) return ratio;
+  if (before.empty() || after.empty()) return {};
   const std::vector<double> first = logs(before);
   const std::vector<double> second = logs(after);
   std::vector<double> shifts;
@@ -186,44 +222,33 @@ Ratio ratio_of(std::span<const double> before, std::span<const double> after, do
       above += to > from ? 1 : to == from ? 0.5 : 0;
     }
   }
-  std::ranges::sort(shifts);
-  ratio.estimate = std::exp(median(shifts));
-  const double pairs = static_cast<double>(shifts.size());
-  const double tail = (1 - confidence) / 2;
-  const double less = std::min(above, pairs - above);
-  std::size_t cut = 0;  // so many shifts are left out at either end
-  if (first.size() <= kExact && second.size() <= kExact) {
-    const std::vector<double> cdf = mann_whitney_cdf(first.size(), second.size());
-    while (cut < cdf.size() && cdf[cut] <= tail) ++cut;
-    ratio.p = std::min(1.0, 2 * cdf[static_cast<std::size_t>(less)]);
-  } else {
-    const double deviation = std::sqrt(pairs * static_cast<double>(first.size() + second.size() + 1) / 12);
-    cut = static_cast<std::size_t>(std::max(0.0, std::floor(pairs / 2 + normal_quantile(tail) * deviation)));
-    ratio.p = std::min(1.0, 2 * normal_cdf((less + 0.5 - pairs / 2) / deviation));
-  }
-  if (cut > 0 && 2 * cut <= shifts.size()) {
-    ratio.interval = Interval{std::exp(shifts[cut - 1]), std::exp(shifts[shifts.size() - cut])};
-  }
-  return ratio;
+  const bool exact = first.size() <= kExact && second.size() <= kExact;
+  const double deviation =
+      std::sqrt(static_cast<double>(shifts.size()) * static_cast<double>(first.size() + second.size() + 1) / 12);
+  return invert(std::move(shifts), above, exact ? mann_whitney_cdf(first.size(), second.size()) : std::vector<double>(),
+                deviation, confidence);
 }
 
 Ratio paired_ratio_of(std::span<const double> before, std::span<const double> after, double confidence) {
-  Ratio ratio;
   const std::size_t pairs = std::min(before.size(), after.size());
-  if (pairs == 0) return ratio;
-  std::vector<double> ratios(pairs);
-  for (std::size_t i = 0; i < pairs; ++i) ratios[i] = after[i] / before[i];
-  ratio.estimate = median(ratios);
-  ratio.interval = quantile_interval(ratios, 0.5, confidence);
-  // Ties say nothing either way.
-  const auto more = static_cast<std::uint64_t>(std::ranges::count_if(ratios, [](double r) { return r > 1; }));
-  const auto less = static_cast<std::uint64_t>(std::ranges::count_if(ratios, [](double r) { return r < 1; }));
-  if (more + less > 0) {
-    const Cumulative b = binomial(more + less, 0.5);
-    const std::uint64_t fewer = std::min(more, less);
-    ratio.p = fewer < b.first ? 0 : std::min(1.0, 2 * b.below_or_at[fewer - b.first]);
+  if (pairs == 0) return {};
+  std::vector<double> shifts(pairs);
+  for (std::size_t i = 0; i < pairs; ++i) shifts[i] = std::log(after[i] / before[i]);
+  // W+ is the number of Walsh averages above 0 (Tukey): the mean of any two shifts, and each with itself.
+  std::vector<double> averages;
+  averages.reserve(pairs * (pairs + 1) / 2);
+  double above = 0;
+  for (std::size_t i = 0; i < pairs; ++i) {
+    for (std::size_t j = i; j < pairs; ++j) {
+      const double average = (shifts[i] + shifts[j]) / 2;
+      averages.push_back(average);
+      above += average > 0 ? 1 : average == 0 ? 0.5 : 0;
+    }
   }
-  return ratio;
+  const double n = static_cast<double>(pairs);
+  const double deviation = std::sqrt(n * (n + 1) * (2 * n + 1) / 24);
+  return invert(std::move(averages), above, pairs <= kExact ? signed_rank_cdf(pairs) : std::vector<double>(), deviation,
+                confidence);
 }
 
 Fences fences(double first_quartile, double third_quartile) {

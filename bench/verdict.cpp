@@ -79,11 +79,21 @@ Verdict judge(const Ratio& ratio, const Thresholds& thresholds, std::string& why
   if (low > 1 + thresholds.change) return Verdict::kRegressed;
   // As much faster as slower: at half the time and at twice the time the logarithm is as far from 0.
   if (high < 1 / (1 + thresholds.change)) return Verdict::kImproved;
-  const bool inside = low >= 1 / (1 + thresholds.change) && high <= 1 + thresholds.change;
-  const bool wide = high > ratio.estimate * (1 + thresholds.noise) || low < ratio.estimate / (1 + thresholds.noise);
-  if (inside || !wide) return Verdict::kUnchanged;
-  why = fmt::format("between {} and {}", percent(low), percent(high));
+  const auto within = [&](double limit) { return low >= 1 / (1 + limit) && high <= 1 + limit; };
+  if (within(thresholds.change)) return Verdict::kUnchanged;
+  const bool holds_one = low <= 1 && high >= 1;
+  if (holds_one && within(thresholds.noise)) return Verdict::kUnchanged;
+  why = holds_one ? fmt::format("anything from {} to {}", percent(low), percent(high))
+                  : fmt::format("changed, but by {} or {}?", percent(low), percent(high));
   return Verdict::kTooNoisy;
+}
+
+bool precise(const Comparison& comparison, const Thresholds& thresholds) {
+  const double widest = 2.0 / 3 * std::log1p(thresholds.change);
+  return std::ranges::all_of(comparison.judgements, [&](const Judgement& one) {
+    if (one.quantile != "p50" || one.before <= 0 || one.after <= 0) return true;
+    return one.ratio.interval && std::log(one.ratio.interval->high / one.ratio.interval->low) <= widest;
+  });
 }
 
 bool Comparison::regressed() const {
@@ -176,8 +186,10 @@ std::string to_table(const Comparison& comparison, const Thresholds& thresholds)
   }
   text += fmt::format(
       "\nchange: of the time, also of rates. Changed: the whole interval ({:g} %) beyond {:g} %; severe: beyond {:g} "
-      "%.\n",
-      thresholds.confidence * 100, thresholds.change * 100, thresholds.severe * 100);
+      "%. "
+      "Unchanged: it is within {:g} %, or holds 0 and is within {:g} %.\n",
+      thresholds.confidence * 100, thresholds.change * 100, thresholds.severe * 100, thresholds.change * 100,
+      thresholds.noise * 100);
   const auto list = [&](const char* what, const std::vector<std::string>& names) {
     if (names.empty()) return;
     constexpr std::size_t kMostShown = 8;  // the JSON has them all

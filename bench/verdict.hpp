@@ -4,7 +4,8 @@
 // thousands of them), so that what a round says is one observation of a quantile, however many samples it has; the
 // intervals here are between rounds. A verdict other than "unchanged" or "too noisy" needs the whole interval of the
 // ratio to lie beyond a threshold. So a build that is alike is called changed in far fewer than 5 % of all comparisons:
-// the interval would have to miss the truth by the threshold.
+// the interval would have to miss the truth by the threshold. And "unchanged" needs an interval that cannot hide much:
+// a change of more than Thresholds::noise is called that only if the interval misses it, in fewer than 2.5 %.
 //
 // Threads: any; no state.
 #pragma once
@@ -25,7 +26,7 @@ inline constexpr std::array kVerdictNames = {"improved", "unchanged", "regressed
 
 struct Thresholds {
   double change = 0.05;  // regressed (or improved): slower (or faster) by more than this, with confidence
-  double noise = 0.10;   // too noisy: an interval reaches this far from the estimate and to the threshold `change`
+  double noise = 0.10;   // an interval that holds "as fast" may reach this far and is still unchanged, else too noisy
   double severe = 0.20;  // severe: slower by more than this, with confidence
   double confidence = kConfidence;
 };
@@ -42,7 +43,10 @@ struct Judgement {
   std::string why;  // where the verdict is not the interval's: too few samples or rounds, noise
 };
 
-/// Of a ratio of times. `why` is set for kTooNoisy.
+/// Of a ratio of times. Regressed, severe, improved: the whole interval is beyond the threshold. Unchanged: all of it
+/// is within `change`, or it holds 1 and is within `noise`. Too noisy is what is left: an interval without 1 that
+/// reaches beyond `change` (something has changed, but by how much?), and one that reaches beyond `noise`. `why` is set
+/// for that.
 [[nodiscard]] Verdict judge(const Ratio& ratio, const Thresholds& thresholds, std::string& why);
 
 struct Comparison {
@@ -55,6 +59,15 @@ struct Comparison {
 /// Compares figures of the same identity. `paired`: round i of both was measured one after the other.
 [[nodiscard]] Comparison compare_runs(const ResultFile& before, const ResultFile& after, bool paired,
                                       const Thresholds& thresholds);
+
+/// True if the medians are known well enough to decide: no interval of theirs is wider than two thirds of `change`, so
+/// it reaches a third of it from its middle, and neither "as fast" nor a change of twice the threshold is in doubt.
+///
+/// This is where repeating until it is true may stop: it asks how wide intervals are, and not what they say. Who
+/// repeats until something has changed will see that sooner or later, if only by chance; of who repeats until it is
+/// known, false alarms stay as rare as of a number of rounds that was fixed before (a unit test counts them). Of p99
+/// and p99.9 nothing is asked: most figures would need thousands of rounds.
+[[nodiscard]] bool precise(const Comparison& comparison, const Thresholds& thresholds);
 
 /// Why figures of the two must not be compared: another processor, number of CPUs, KVM backend or schema. Empty: none.
 [[nodiscard]] std::string foreign(const Context& before, const Context& after);

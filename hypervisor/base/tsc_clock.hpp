@@ -6,6 +6,7 @@
 #include <x86intrin.h>
 
 #include <cstdint>
+#include <span>
 
 namespace warmfork {
 
@@ -29,5 +30,15 @@ namespace warmfork {
   const double ticks = ns / tsc_ns_per_tick();
   return ticks < kMost ? static_cast<std::uint64_t>(ticks) : static_cast<std::uint64_t>(kMost);
 }
+
+/// By how many ticks the counter advances when it advances, not always a whole number: 1 on most processors. On some
+/// the counter is that of a slower clock, multiplied (100 MHz is usual: steps of 10 ns), and so is every difference of
+/// two readings. Found on first use, in less than a millisecond; thread-safe.
+[[nodiscard]] double tsc_step_ticks();
+
+/// The same of any counter, from consecutive readings at varying distances: the longest step of which nearly all
+/// distances are multiples (to within the rounding of both readings). 1 if there is none of 5 or more, or if the
+/// readings do not tell.
+[[nodiscard]] double step_of(std::span<const std::uint64_t> readings);
 
 }  // namespace warmfork

@@ -65,12 +65,20 @@ int compare_builds(const BenchOptions& options) {
                               .after = options.builds[1],
                               .arguments = {"--kvm", kvm_device(), "bench"},
                               .rounds = options.rounds,
+                              .enough = {},
+                              .most_rounds = options.most_rounds,
                               .progress = progress_line(),
                               .stop = [] { return stop_signal() != 0; }};
   builds.arguments.insert(builds.arguments.end(), options.suites.begin(), options.suites.end());
   for (const char* one : {"--json", "-", "--effort"}) builds.arguments.emplace_back(one);
   builds.arguments.push_back(fmt::format("{}", std::max(effort / options.rounds, 0.001)));
   if (!options.filter.empty()) builds.arguments.insert(builds.arguments.end(), {"--filter", options.filter});
+  if (options.until_stable) {
+    builds.rounds = std::min(options.rounds, options.most_rounds);
+    builds.enough = [&](const bench::ResultFile& before, const bench::ResultFile& after) {
+      return bench::precise(bench::compare_runs(before, after, /*paired=*/true, thresholds), thresholds);
+    };
+  }
   const auto results = bench::run_builds(builds);
   if (!results) return report(results.error());
   const auto& [before, after] = *results;
@@ -260,8 +268,8 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "  warmfork bench lifecycle --repeat-until-stable --html report.html --csv report.csv\n\n"
       "Verdicts for p50, p99 and p99.9 (of rates p50): improved or regressed where the whole confidence interval of "
       "the\n"
-      "ratio is beyond --change, severe beyond --severe; too noisy where it is wider than --noise and decides "
-      "nothing.\n"
+      "ratio is beyond --change, severe beyond --severe; unchanged where it is within --change, or holds 0 % and is\n"
+      "within --noise; too noisy otherwise: then more rounds tell more, and --repeat-until-stable adds them.\n"
       "Exit code 1: something regressed; 3: the baseline is missing, broken or of another machine; 130: interrupted\n"
       "(finished suites and rounds are kept and marked partial, also if another suite fails: then its exit code).");
   const std::vector<std::string> names = suite_names();
@@ -283,8 +291,10 @@ void add_bench(CLI::App& app, Outcome& outcome) {
                    "(default: 10 if runs are compared or saved, else 1)")
       ->check(CLI::Range(1U, 1000U))
       ->group(kRounds);
-  verb->add_flag("--repeat-until-stable", options->until_stable,
-                 "Repeat until the median of every figure is known to within --change")
+  verb->add_flag(
+          "--repeat-until-stable", options->until_stable,
+          "Repeat until the median of every figure is known to within --change; of two builds, from --rounds on, "
+          "until their ratio is, whatever it is, to within a third of that")
       ->group(kRounds);
   verb->add_option("--max-rounds", options->most_rounds, "But not more often than this")
       ->check(CLI::Range(kLeastRounds, 1000U))

@@ -391,6 +391,23 @@ TEST_F(BenchTest, BaselinesAreKeptComparedAndDeleted) {
   EXPECT_LT(nowhere.seconds, 1) << "said before anything is measured";
 }
 
+// One fork's figures are those of where its memory lies.
+TEST_F(BenchTest, ResetsAreMeasuredOnSeveralForksAsOftenEach) {
+  const Ended ended =
+      run_cli({"bench", "lifecycle", "--quick", "--filter", "^lifecycle/reset/full_copy$", "--json", "-"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const json result = json::parse(ended.out);
+  int figures = 0;
+  for (const json& figure : result.at("results")) {
+    if (figure.at("name") != "lifecycle/reset/full_copy") continue;
+    const auto placements = figure.at("counters").at("placements").get<std::uint64_t>();
+    EXPECT_GE(placements, 2U);
+    EXPECT_EQ(figure.at("samples").get<std::uint64_t>() % (placements * 20), 0U) << "20 requests in a row";
+    ++figures;
+  }
+  EXPECT_EQ(figures, 8);
+}
+
 // Not a matter of this machine's speed: the bench itself is told to make resets five times as slow.
 TEST_F(BenchTest, TwoBuildsAreComparedAndTheGateCloses) {
   const std::string slow = file("slow", "#!/bin/sh\nWARMFORK_BENCH_SLOW_RESET=400 exec " WARMFORK_BINARY " \"$@\"\n");
@@ -412,6 +429,16 @@ TEST_F(BenchTest, TwoBuildsAreComparedAndTheGateCloses) {
   const Ended failing = run_cli({"bench", "--compare-builds", "/bin/false", WARMFORK_BINARY, "floors", "--quick"});
   EXPECT_EQ(failing.code, 3);
   EXPECT_THAT(failing.err, HasSubstr("exit code 1"));
+}
+
+TEST_F(BenchTest, ComparedBuildsAreRepeatedUntilTheirRatioIsKnownWellEnough) {
+  const auto compared = [](const std::string& change) {
+    return run_cli({"bench", "--compare-builds", WARMFORK_BINARY, WARMFORK_BINARY, "floors", "--quick", "--filter",
+                    "cpl3_exit$", "--rounds", "6", "--repeat-until-stable", "--max-rounds", "7", "--change", change,
+                    "--severe", "1000"});
+  };
+  EXPECT_THAT(compared("1000").out, HasSubstr("\n6 rounds of each")) << "to a factor of five";
+  EXPECT_THAT(compared("0.1").out, HasSubstr("\n7 rounds of each")) << "to 0.03 %, which is not to be had";
 }
 
 TEST_F(BenchTest, AnInterruptedRunIsKeptAndMarked) {

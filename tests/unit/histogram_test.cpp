@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
+#include <string>
 
 namespace warmfork {
 namespace {
@@ -75,9 +77,80 @@ TEST(Histogram, MergedIsAsIfRecordedInOne) {
   EXPECT_EQ(one.count_outside(4, 4990), 4U);       // 1, 4993, 4996 and 4999
 }
 
+// A clock that advances by 26 and is read when something that takes `ticks` begins, at any phase, and when it ends.
+class CoarseClock {
+ public:
+  static constexpr double kStep = 26;
+  double phase() { return std::uniform_real_distribution<double>(0, kStep)(random); }
+  std::uint64_t read(double ticks) {
+    const double begin = phase();
+    return static_cast<std::uint64_t>(std::floor((begin + ticks) / kStep) * kStep);
+  }
+  std::mt19937_64 random{5};
+};
+
+TEST(Histogram, GroupedMediansAreFractionsOfTheClocksStepFromTheTruth) {
+  for (const double spread : {0.0, 0.02, 0.2}) {
+    for (double truth = 130; truth < 4000; truth *= 1.1) {
+      SCOPED_TRACE(std::to_string(truth) + " +- " + std::to_string(spread));
+      CoarseClock clock;
+      std::lognormal_distribution<double> body(std::log(truth), spread);
+      Histogram histogram;
+      for (int i = 0; i < 20'000; ++i) histogram.record(clock.read(spread == 0 ? truth : body(clock.random)));
+      EXPECT_NEAR(histogram.grouped_quantile(0.5, CoarseClock::kStep), truth, CoarseClock::kStep / 5 + truth / 1000);
+    }
+  }
+}
+
+TEST(Histogram, GroupedRanksHoldTheMedianAsOftenAsTheyPromise) {
+  CoarseClock clock;
+  constexpr double kTruth = 1203;  // 46.3 steps
+  std::lognormal_distribution<double> body(std::log(kTruth), 0.05);
+  constexpr int kRepetitions = 500;
+  int covered = 0;
+  double widest = 0;
+  for (int i = 0; i < kRepetitions; ++i) {
+    Histogram histogram;
+    for (int n = 0; n < 400; ++n) histogram.record(clock.read(body(clock.random)));
+    // 95 %: 200 -+ 1.96 * sqrt(100), outwards.
+    const double low = histogram.grouped_at(180.5 - 0.5, CoarseClock::kStep);
+    const double high = histogram.grouped_at(220.5 - 0.5, CoarseClock::kStep);
+    covered += low <= kTruth && kTruth <= high ? 1 : 0;
+    widest = std::max(widest, high - low);
+  }
+  EXPECT_GE(covered, kRepetitions * 93 / 100);
+  EXPECT_LT(widest, CoarseClock::kStep) << "less than the distance of two readings";
+}
+
+TEST(Histogram, GroupedQuantilesAscendAndStayWithinWhatWasRecorded) {
+  CoarseClock clock;
+  Histogram histogram;
+  std::lognormal_distribution<double> body(std::log(5000), 1);  // buckets of 1 to more than a step
+  for (int i = 0; i < 5000; ++i) histogram.record(clock.read(body(clock.random)));
+  double last = 0;
+  for (int i = 0; i <= 1000; ++i) {
+    const double value = histogram.grouped_quantile(i / 1000.0, CoarseClock::kStep);
+    EXPECT_GE(value, last) << i;
+    if (i > 0) EXPECT_NEAR(value, histogram.quantile(i / 1000.0), CoarseClock::kStep / 2 + value * 0.001) << i;
+    last = value;
+  }
+  EXPECT_GE(histogram.grouped_quantile(0, CoarseClock::kStep), histogram.min());
+  EXPECT_EQ(histogram.grouped_quantile(1, CoarseClock::kStep), histogram.max());
+}
+
+TEST(Histogram, GroupedByStepsOfOneIsTheNearestRankToHalfATick) {
+  Histogram histogram;
+  for (std::uint64_t value = 100; value < 201; ++value) histogram.record(value);
+  EXPECT_NEAR(histogram.grouped_quantile(0.5, 1), 150, 1e-9);
+  Histogram one;
+  one.record(37);
+  EXPECT_EQ(one.grouped_quantile(0.5, 26), 37) << "nothing else was recorded";
+}
+
 TEST(Histogram, EmptyIsZero) {
   const Histogram histogram;
   EXPECT_EQ(histogram.quantile(0.5), 0);
+  EXPECT_EQ(histogram.grouped_quantile(0.5, 26), 0);
   EXPECT_EQ(histogram.mean(), 0);
   EXPECT_EQ(histogram.min(), 0u);
 }

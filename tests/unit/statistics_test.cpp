@@ -180,7 +180,54 @@ TEST(Statistics, MannWhitneyAgreesWithItsTables) {
   // Two pairs of six, all one way: 2 / 2^6.
   const std::vector<double> six{1, 2, 3, 4, 5, 6}, doubled{2, 4, 6, 8, 10, 12};
   EXPECT_NEAR(paired_ratio_of(six, doubled).p, 2.0 / 64, 1e-12);
-  EXPECT_EQ(paired_ratio_of(six, doubled).estimate, 2.0);
+  EXPECT_DOUBLE_EQ(paired_ratio_of(six, doubled).estimate, 2.0);
+}
+
+TEST(Statistics, SignedRanksAgreeWithTheirTables) {
+  // Differences of the logarithms -1, 2, 3 … 10: the ranks below zero add up to 1, which two of 2^10 subsets do not
+  // exceed.
+  std::vector<double> before(10, 1.0), after;
+  for (int i = 1; i <= 10; ++i) after.push_back(std::exp(i == 1 ? -1 : i));
+  const Ratio ten = paired_ratio_of(before, after);
+  EXPECT_NEAR(ten.p, 2 * 2.0 / 1024, 1e-12);
+  // The tables' critical value for ten pairs at 5 % is 8: the ninth smallest and ninth largest Walsh average. Of those
+  // of -1, 2, 3 … 10 they are 3 (after -1, 0.5, 1, 1.5, 2, 2, 2.5, 2.5) and 8 (after 10, 9.5, 9, 9, 8.5, 8.5, 8, 8).
+  ASSERT_TRUE(ten.interval);
+  EXPECT_NEAR(std::log(ten.interval->low), 3, 1e-9);
+  EXPECT_NEAR(std::log(ten.interval->high), 8, 1e-9);
+  EXPECT_FALSE(paired_ratio_of(std::span(before).first(5), std::span(after).first(5)).interval) << "2 / 2^5 is 6 %";
+  EXPECT_TRUE(paired_ratio_of(std::span(before).first(6), std::span(after).first(6)).interval);
+  const Ratio same = paired_ratio_of(after, after);
+  EXPECT_EQ(same.p, 1);
+  EXPECT_EQ(same.interval->low, 1);
+  EXPECT_EQ(same.interval->high, 1);
+  // More pairs than are counted exactly: the normal approximation takes over without a step.
+  std::vector<double> ones(51, 1.0), spread;
+  for (int i = 0; i < 51; ++i) spread.push_back(std::exp(0.01 * (i * 20 % 51 - 20)));
+  const Ratio exact = paired_ratio_of(std::span(ones).first(50), std::span(spread).first(50));
+  const Ratio normal = paired_ratio_of(ones, spread);
+  EXPECT_NEAR(exact.interval->low, normal.interval->low, 0.01);
+  EXPECT_NEAR(exact.interval->high, normal.interval->high, 0.01);
+  EXPECT_NEAR(exact.p, normal.p, 0.02);
+}
+
+TEST(Statistics, SignedRanksTellMoreOfTenPairsThanSigns) {
+  std::mt19937_64 random(4);
+  std::normal_distribution<double> normal;
+  double width = 0, width_of_signs = 0;
+  int found = 0, found_by_signs = 0;
+  std::vector<double> before(10, 1.0), after(10);
+  for (int i = 0; i < kRepetitions; ++i) {
+    for (double& value : after) value = 1.1 * std::exp(0.04 * normal(random));
+    const Ratio ratio = paired_ratio_of(before, after);
+    const auto signs = quantile_interval(after, 0.5);
+    width += ratio.interval->high - ratio.interval->low;
+    width_of_signs += signs->high - signs->low;
+    found += ratio.interval->low > 1.05 ? 1 : 0;
+    found_by_signs += signs->low > 1.05 ? 1 : 0;
+  }
+  EXPECT_LT(width, 0.8 * width_of_signs);
+  EXPECT_GT(found, found_by_signs + kRepetitions / 10);
 }
 
 TEST(Statistics, OutliersAreClassifiedByTheQuartiles) {

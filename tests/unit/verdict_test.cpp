@@ -24,6 +24,7 @@ using ::testing::HasSubstr;
 
 constexpr std::size_t kRounds = 10;     // the default
 constexpr std::size_t kPerRound = 400;  // what a round of resets has at the default effort
+constexpr double kProcess = 0.02;       // by so much the medians of processes differ here
 
 // A latency with a body and a tail, in rounds that differ by some percent from each other.
 Figure simulate(std::mt19937_64& random, const std::vector<double>& weather, double own, double factor) {
@@ -56,11 +57,11 @@ Tally tally(double factor, bool paired, int repetitions) {
     std::vector<double> weather(kRounds);
     for (double& one : weather) one = (paired ? 0.05 : 0.01) * normal(random);
     ResultFile before, after;
-    before.figures.push_back(simulate(random, weather, 0.01, 1));
+    before.figures.push_back(simulate(random, weather, kProcess, 1));
     if (!paired) {
       for (double& one : weather) one = 0.01 * normal(random);
     }
-    after.figures.push_back(simulate(random, weather, 0.01, factor));
+    after.figures.push_back(simulate(random, weather, kProcess, factor));
     const Comparison comparison = compare_runs(before, after, paired, {});
     EXPECT_EQ(comparison.judgements.size(), 3U);
     EXPECT_THAT(comparison.judgements[2].why, HasSubstr("too few samples: 400 per round, 2000 needed"));
@@ -99,15 +100,98 @@ TEST(Verdicts, NeedTheWholeIntervalBeyondTheThreshold) {
     return judge({.estimate = estimate, .interval = Interval{low, high}, .p = 0}, {}, why);
   };
   EXPECT_EQ(verdict(1.051, 1.1, 1.2), Verdict::kRegressed);
-  EXPECT_EQ(verdict(1.049, 1.1, 1.15), Verdict::kUnchanged);
-  EXPECT_EQ(verdict(1.049, 1.1, 1.3), Verdict::kTooNoisy);
+  EXPECT_EQ(verdict(1.049, 1.1, 1.15), Verdict::kTooNoisy);
+  EXPECT_EQ(verdict(1.012, 1.1, 1.19), Verdict::kTooNoisy);
   EXPECT_EQ(verdict(1.201, 1.3, 1.4), Verdict::kSevere);
   EXPECT_EQ(verdict(0.8, 0.9, 0.95), Verdict::kImproved);
   EXPECT_EQ(verdict(0.8, 0.9, 0.96), Verdict::kTooNoisy);
   EXPECT_EQ(verdict(0.97, 1, 1.03), Verdict::kUnchanged);
+  EXPECT_EQ(verdict(1.01, 1.03, 1.049), Verdict::kUnchanged) << "changed, but not beyond the threshold";
+  EXPECT_EQ(verdict(0.99, 1.04, 1.09), Verdict::kUnchanged);
+  EXPECT_EQ(verdict(0.92, 0.97, 1.01), Verdict::kUnchanged);
+  EXPECT_EQ(verdict(1.001, 1.04, 1.09), Verdict::kTooNoisy) << "it has changed: the question is by how much";
+  EXPECT_EQ(verdict(0.99, 1.05, 1.11), Verdict::kTooNoisy) << "may hide a tenth";
+  EXPECT_EQ(verdict(0.9, 0.95, 1.01), Verdict::kTooNoisy) << "may hide a ninth";
   std::string why;
   EXPECT_EQ(judge({.estimate = 2, .interval = std::nullopt, .p = 1}, {}, why), Verdict::kTooNoisy);
   EXPECT_THAT(why, HasSubstr("too few rounds"));
+}
+
+// A run that goes on until its medians are known. `own`: what a round's median is off, of either build.
+struct Sequence {
+  std::array<int, kVerdictNames.size()> verdicts{};
+  int covered = 0;  // the last interval holds the truth
+  double rounds = 0;
+};
+Sequence sequence(double factor, double own, int repetitions, std::size_t most = 40) {
+  std::mt19937_64 random(11);
+  std::normal_distribution<double> normal;
+  Sequence result;
+  for (int i = 0; i < repetitions; ++i) {
+    Figure before{.name = "lifecycle/reset/auto", .unit = "ns"}, after = before;
+    Comparison comparison;
+    for (std::size_t round = 1; round <= most; ++round) {
+      const double weather = 0.05 * normal(random);
+      before.rounds["p50"].push_back(800 * std::exp(weather + own * normal(random)));
+      after.rounds["p50"].push_back(800 * factor * std::exp(weather + own * normal(random)));
+      if (round < kRounds) continue;
+      comparison = compare_runs({.context = {}, .figures = {before}}, {.context = {}, .figures = {after}}, true, {});
+      if (precise(comparison, {})) break;
+    }
+    const Judgement& one = comparison.judgements[0];
+    ++result.verdicts[static_cast<std::size_t>(one.verdict)];
+    result.covered += one.ratio.interval->low <= factor && factor <= one.ratio.interval->high ? 1 : 0;
+    result.rounds += static_cast<double>(before.rounds["p50"].size()) / repetitions;
+  }
+  return result;
+}
+
+TEST(Verdicts, RepeatingUntilTheMediansAreKnownRaisesNoFalseAlarms) {
+  constexpr int kRepetitions = 400;
+  for (const double own : {0.01, 0.02, 0.03}) {
+    SCOPED_TRACE(own);
+    const Sequence alike = sequence(1, own, kRepetitions);
+    EXPECT_GE(of(alike.verdicts, Verdict::kUnchanged), kRepetitions * 99 / 100);
+    EXPECT_GE(alike.covered, kRepetitions * 92 / 100) << "95 %, less what stopping at a narrow one costs, and chance";
+    const Sequence slower = sequence(1.1, own, kRepetitions);
+    EXPECT_GE(of(slower.verdicts, Verdict::kRegressed), kRepetitions * 99 / 100);
+    EXPECT_EQ(of(slower.verdicts, Verdict::kUnchanged), 0);
+  }
+  EXPECT_LT(sequence(1, 0.01, 20).rounds, 10.5) << "not longer than needed";
+  EXPECT_GT(sequence(1, 0.03, 20).rounds, 15) << "as long as needed";
+}
+
+TEST(Verdicts, NoiseHidesNoTenthFromUnchanged) {
+  constexpr int kRepetitions = 1000;
+  for (const double own : {0.02, 0.04, 0.06, 0.1}) {
+    SCOPED_TRACE(own);
+    const Sequence slower = sequence(1.1, own, kRepetitions, kRounds);
+    // The upper end of an interval is below the truth in 2.5 %; three standard deviations of a binomial more.
+    EXPECT_LE(of(slower.verdicts, Verdict::kUnchanged), 25 + 15);
+  }
+}
+
+TEST(Verdicts, MediansAreKnownWhenEveryIntervalIsNarrow) {
+  const auto known = [](double spread, const char* quantile) {
+    Figure before{.name = "a", .unit = "ns"}, after = before;
+    for (int i = 0; i < 10; ++i) {
+      for (const char* name : {"p50", "p99", "p999"})
+        before.rounds[name].push_back(100), after.rounds[name].push_back(100);
+      after.rounds[quantile].back() = 100 * (1 + spread * (i % 2 == 0 ? 1 : -1));
+    }
+    Figure steady = before;
+    steady.name = "b";
+    const ResultFile first{.context = {}, .figures = {before, steady}},
+        second{.context = {}, .figures = {after, steady}};
+    return precise(compare_runs(first, second, true, {}), {});
+  };
+  EXPECT_TRUE(known(0.001, "p50"));
+  EXPECT_FALSE(known(0.1, "p50"));
+  EXPECT_TRUE(known(0.1, "p99")) << "tails are not waited for";
+  Figure few{.name = "a", .unit = "ns"};
+  few.rounds["p50"] = {100, 100, 100};
+  EXPECT_FALSE(
+      precise(compare_runs({.context = {}, .figures = {few}}, {.context = {}, .figures = {few}}, true, {}), {}));
 }
 
 TEST(Verdicts, OfRatesMoreIsFaster) {
@@ -150,6 +234,7 @@ TEST(ResultFiles, AreReadBackAsWritten) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->context.cpu, "<CPU>");
   EXPECT_EQ(read->context.rounds, 10U);
+  EXPECT_GT(read->context.clock_step_ns, 0);
   ASSERT_EQ(read->figures.size(), 3U);
   const Figure& figure = read->figures[0];
   EXPECT_EQ(figure.samples, 50'000U);
