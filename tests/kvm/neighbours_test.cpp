@@ -50,7 +50,7 @@ std::uint64_t load_word(const Shared& memory, std::size_t page, std::size_t word
   return word_at(memory, page, word).load(std::memory_order_relaxed);
 }
 
-/// Where the threads that call this may run from now on.
+/// Where threads may run from now on.
 class Processors {
  public:
   Processors() {
@@ -61,17 +61,17 @@ class Processors {
       if (CPU_ISSET(cpu, &set)) all_.push_back(cpu);
     }
   }
-  void use_one(std::uint64_t number) const {
-    if (!all_.empty()) use({&all_[number % all_.size()], 1});
+  void use_one(std::uint64_t number, pthread_t thread) const {
+    if (!all_.empty()) use({&all_[number % all_.size()], 1}, thread);
   }
-  void use_all() const { use(all_); }
+  void use_all(pthread_t thread) const { use(all_, thread); }
 
  private:
-  static void use(std::span<const std::size_t> cpus) {
+  static void use(std::span<const std::size_t> cpus, pthread_t thread) {
     cpu_set_t set;
     CPU_ZERO(&set);
     for (const std::size_t cpu : cpus) CPU_SET(cpu, &set);
-    (void)::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
+    (void)::pthread_setaffinity_np(thread, sizeof set, &set);
   }
   std::vector<std::size_t> all_;
 };
@@ -279,12 +279,6 @@ class Neighbours : public MachineTest, public ::testing::WithParamInterface<Mann
   void work(std::uint64_t seed, std::uint64_t turns) {
     std::mt19937_64 random(seed);
     for (; turns != 0 && !failed_; --turns) {
-      switch (random() % 48) {
-        case 0: processors_.use_one(0); break;  // with others that are there
-        case 1: processors_.use_one(random()); break;
-        case 2: processors_.use_all(); break;
-        default: break;
-      }
       if (random() % 8 == 0) raise_common();
       Seat& seat = *seats_[random() % seats_.size()];
       if (seat.cpu != nullptr && random() % 24 == 0) {
@@ -297,11 +291,23 @@ class Neighbours : public MachineTest, public ::testing::WithParamInterface<Mann
         if (!failed_) (void)live(seat, random);
       }
     }
+    ++done_;
   }
 
-  /// Beside the others: whose words are in the pages, of those who live and of those who have gone.
-  void watch() {
+  /// Beside the others, until they are done: moves them to other processors, in the middle of what they do, and looks
+  /// whose words are in the pages of those who live and of those who have gone.
+  void watch(std::span<std::thread> threads, std::uint64_t seed) {
+    std::mt19937_64 random(seed);
     while (!over_ && !failed_) {
+      for (int i = 0; i < kMovesPerLook && !over_; ++i) {
+        const pthread_t thread = threads[random() % threads.size()].native_handle();
+        switch (random() % 8) {
+          case 0: processors_.use_one(0, thread); break;  // with others that are there
+          case 1: processors_.use_all(thread); break;
+          default: processors_.use_one(random(), thread); break;
+        }
+        ::usleep(50);
+      }
       std::vector<std::pair<std::uint32_t, Shared>> pages;
       {
         const std::scoped_lock lock(mutex_);
@@ -315,7 +321,6 @@ class Neighbours : public MachineTest, public ::testing::WithParamInterface<Mann
         }
       }
       ++looks_;
-      ::usleep(500);
     }
   }
 
@@ -325,6 +330,7 @@ class Neighbours : public MachineTest, public ::testing::WithParamInterface<Mann
   }
 
   static constexpr std::size_t kRemembered = 256;
+  static constexpr int kMovesPerLook = 8;
   Processors processors_;
   Shared common_;
   std::unique_ptr<Machine> master_;
@@ -334,6 +340,7 @@ class Neighbours : public MachineTest, public ::testing::WithParamInterface<Mann
   std::atomic<std::uint32_t> next_name_{1};
   std::atomic<std::uint64_t> checks_{0}, entries_{0}, looks_{0};
   std::atomic<bool> failed_{false}, over_{false};
+  std::atomic<std::size_t> done_{0};  // threads
   std::mutex making_;
   std::mutex mutex_;  // of what follows
   std::optional<std::string> failure_;
@@ -351,10 +358,12 @@ TEST_P(Neighbours, NobodyEverWritesIntoWhatIsAnothers) {
   for (std::size_t i = 0; i < kThreads; ++i) {
     threads.emplace_back([this, i, seed] { work(seed + i, scaled(250)); });
   }
-  std::thread watcher([this] { watch(); });
-  for (std::thread& thread : threads) thread.join();
+  std::thread watcher([&] { watch(threads, seed + kThreads); });
+  // A thread that is joined cannot be moved any more, so the watcher goes first.
+  while (done_ != kThreads) ::usleep(1000);
   over_ = true;
   watcher.join();
+  for (std::thread& thread : threads) thread.join();
   ASSERT_FALSE(failed_) << *failure_;
   for (const auto& tenant : gone_) (void)check_own(*tenant, "gone");
   for (const auto& seat : seats_) {
