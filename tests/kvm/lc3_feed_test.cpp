@@ -365,7 +365,7 @@ TEST_P(Lc3Feed, EveryMessageIsReceivedOrLostWhateverReadersDo) {
   ASSERT_TRUE(reports[1].program->registers);
   EXPECT_EQ((*reports[1].program->registers)[3], reports[1].received) << "what the program has counted itself";
   EXPECT_EQ(reports[2].program->failure, "");
-  EXPECT_EQ(reports[2].received, 10U);
+  EXPECT_EQ(reports[2].received, 10U) << "after " << reports[2].program->instructions << " instructions";
   EXPECT_EQ(reports[2].program->end, "halted");
   EXPECT_LE(reports[3].received, 10U);
   EXPECT_THAT(reports[3].program->failure, HasSubstr("illegal opcode"));
@@ -373,6 +373,23 @@ TEST_P(Lc3Feed, EveryMessageIsReceivedOrLostWhateverReadersDo) {
   EXPECT_THAT(reports[4].program->failure, HasSubstr("cursor page cannot be true"));
   EXPECT_LE(reports[5].received, 10U);
   EXPECT_EQ(reports[5].program->end, "stopped");
+}
+
+TEST_P(Lc3Feed, APageThatIsNotWhatItsReaderHasWrittenIsReported) {
+  const auto words = lc3::frames_to_words(tape({.packets = 10, .content = feed::Content::kRaw}), kMemory);
+  ASSERT_TRUE(words);
+  // The end of the stream lets it halt: by then its page has lost what it wrote.
+  const auto readers = start({program(ten_and("STI R0, IN_WAIT\nHALT\n").c_str())}, *words, {.warm_up = false});
+  ASSERT_NE(readers, nullptr);
+  publish(*readers, *words, 0, 100);
+  const auto& page = *reinterpret_cast<const ring::BroadcastReaderPage*>(readers->cursor_page(0).bytes().data());
+  for (int i = 0; i < 10'000 && ring::load_acquire(&page.sequence) != 10; ++i) ::usleep(1000);
+  ASSERT_EQ(ring::load_acquire(&page.sequence), 10U);
+  std::memset(readers->cursor_page(0).bytes().data(), 0, ring::kPageBytes);
+  const feed::ReaderReport& report = readers->finish().front();
+  EXPECT_EQ(report.received, 0U);
+  EXPECT_EQ(report.program->end, "halted");
+  EXPECT_EQ(report.program->failure, "it has read 11 records, and its cursor page says 0");
 }
 
 TEST_P(Lc3Feed, AProgramThatIsInterruptedForEveryMessage) {

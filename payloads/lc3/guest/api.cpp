@@ -203,10 +203,8 @@ std::uint64_t lc3_port_report(std::uint64_t number) {
   };
   words[kPortReportReceived] = port.link ? port.received : port.feed ? port.feed->sequence() - port.feed->lost() : 0;
   words[kPortReportSent] = port.out ? port.sent : 0;
-  put(port.link   ? port.link->violation()
-      : port.feed ? port.feed->violation()
-                  : warmfork::ring::Violation{},
-      kPortReportIn);
+  // A feed is trusted, and never caught.
+  put(port.link ? port.link->violation() : warmfork::ring::Violation{}, kPortReportIn);
   put(port.out ? port.out->violation() : warmfork::ring::Violation{}, kPortReportOut);
   return address_of(words);
 }

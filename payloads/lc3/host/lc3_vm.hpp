@@ -89,7 +89,7 @@ struct PortConnections {
 
 /// What a machine says of one of its ports. It is the guest's word: for reports to people.
 struct PortReport {
-  std::uint64_t received = 0;  // messages taken from its link or feed
+  std::uint64_t received = 0;  // messages taken from its link; records from its feed, the end among them
   std::uint64_t sent = 0;
   ring::Violation in, out;  // what the sender, the receiver at the other end was caught at
 };
