@@ -93,6 +93,7 @@ class Study {
     const std::uint64_t wall = tsc_now();
     const std::uint64_t used = thread_cpu_ns();
     WARMFORK_TRY(host.begin());
+    result_.guests[static_cast<std::size_t>(mode)] = host.guest_name();
     std::uint64_t& iteration = iterations_[static_cast<std::size_t>(part)][static_cast<std::size_t>(mode)][frame];
     const std::string block_name = where;
     const std::span<unsigned char> data = std::span(data_).first(options_.frames[frame].bytes());

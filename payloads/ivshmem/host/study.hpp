@@ -80,10 +80,11 @@ struct StudyOptions {
 
 struct StudyResult {
   std::vector<Row> rows;
-  std::array<CpuUse, 3> cpu;    // by Mode
-  std::optional<Error> ended;   // why it is not complete; rows are those before
-  std::string ended_where;      // "polling, 4k, message 7"
-  std::string why_not_counted;  // empty: all counters of both sides are there
+  std::array<CpuUse, 3> cpu;          // by Mode
+  std::optional<Error> ended;         // why it is not complete; rows are those before
+  std::string ended_where;            // "polling, 4k, message 7"
+  std::string why_not_counted;        // empty: all counters of both sides are there
+  std::array<std::string, 3> guests;  // by Mode: what the guest calls itself; empty: none has joined, or it has no name
 };
 
 /// Who answers in a mode, and in which memory; without a runner, nobody does.
