@@ -170,7 +170,7 @@ Result<StudyOptions> make_study(const Options& options) {
   }
   study.messages = options.messages.value_or(options.quick ? 6 : 100);
   study.iterations = options.iterations.value_or(options.quick ? 2 : 10);
-  study.rounds = options.quick ? 2 : 5;
+  study.rounds = options.quick ? 2 : 25;
   if (!options.no_baseline) study.modes.push_back(Mode::kThreads);
   if (!options.attach.empty() && options.wake == "doorbell") {
     return fail(ErrorKind::kUsage, "--wake doorbell: ivshmem-plain has none, --attach polls");

@@ -54,11 +54,13 @@ inline void flush(const unsigned char* data, std::size_t bytes, bool clflushopt)
   return sum;
 }
 
-/// memcpy that cannot be left out; its time includes the stores' way out of the processor.
+/// A copy whose time includes the stores' way out of the processor. By one instruction and not by memcpy: host and
+/// guest have different ones, which differ by up to a sixth. Of words, as uncached memory takes as long for a byte.
 inline void copy_frame(unsigned char* to, const unsigned char* from, std::size_t bytes) {
-  asm volatile("" : : "r"(from) : "memory");
-  std::memcpy(to, from, bytes);
-  asm volatile("sfence" : : "r"(to) : "memory");
+  std::size_t words = bytes / 8;
+  asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+  std::size_t rest = bytes % 8;
+  asm volatile("rep movsb\n\tsfence" : "+D"(to), "+S"(from), "+c"(rest) : : "memory");
 }
 
 class Peer {

@@ -6,9 +6,9 @@
 //
 // In a file (QEMU's ivshmem-plain: BAR 2 is the file) all three follow each other as shown.
 //
-//   host    uninitialized ─> initializing ─> ready ⇄ sending        ready ─> completed ─> initializing (the next
-//   session) guest   uninitialized ─> waiting ─> ready ─> processing ─> acknowledged ─> ready …     any ─> waiting (a
-//   new session)
+//   host    uninitialized ─> initializing ─> ready ⇄ sending; ready ─> completed ─> initializing: the next session
+//
+//   guest   uninitialized ─> waiting ─> ready ─> processing ─> acknowledged ─> ready …; any ─> waiting: a new session
 //
 // A side's state, the number of the message and the session it belongs to are one word, which is written by one store:
 // nobody ever sees a part of it. What an earlier run has left behind has another session, or a host page without magic.

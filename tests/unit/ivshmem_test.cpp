@@ -449,6 +449,16 @@ TEST_F(IvshmemSession, APeerThatWritesNonsenseIntoEveryWordEndsTheStudyInTime) {
   EXPECT_LT(sent, 300U) << "nonsense is no study";
 }
 
+TEST(IvshmemCopy, IsOfAnyNumberOfBytes) {
+  for (const std::size_t bytes : {0U, 1U, 7U, 8U, 9U, 4099U}) {
+    std::vector<unsigned char> from(bytes + 1), to(bytes + 1, 0xee);
+    for (std::size_t i = 0; i <= bytes; ++i) from[i] = static_cast<unsigned char>(i * 37 + 1);
+    copy_frame(to.data(), from.data(), bytes);
+    EXPECT_EQ(std::memcmp(to.data(), from.data(), bytes), 0) << bytes;
+    EXPECT_EQ(to[bytes], 0xee) << "and no more";
+  }
+}
+
 TEST_F(IvshmemSession, AHostOfAnotherVersionIsNotJoined) {
   Peer guest = peer();
   guest.begin();
@@ -587,6 +597,26 @@ TEST(IvshmemReport, NamesTheBottleneckAndTheFloor) {
   for (Row& row : result.rows) row.host_write = 50000;
   EXPECT_THAT(bottleneck(result, options, Mode::kPolling), StartsWith("the host's write into the shared memory"));
   EXPECT_EQ(bottleneck(result, options, Mode::kDoorbell), "");
+}
+
+TEST(IvshmemReport, AGuestIsComparedWithTheThreadsOfTheSameRound) {
+  StudyResult result;
+  // The machine becomes slower; most of the guest's messages are of the slow time, most of the threads' of the fast
+  // one.
+  const auto add = [&](Mode mode, std::uint64_t round, double ns, int messages) {
+    for (int i = 0; i < messages; ++i) {
+      Row row{.part = Part::kLatency, .mode = mode, .round = round, .success = true};
+      row.hot = ns;
+      result.rows.push_back(row);
+    }
+  };
+  for (const auto& [round, speed] : {std::pair{0U, 100.0}, std::pair{1U, 200.0}, std::pair{2U, 1000.0}}) {
+    add(Mode::kThreads, round, speed, round == 0 ? 9 : 1);
+    add(Mode::kPolling, round, speed * 1.25, round == 2 ? 9 : 1);
+  }
+  add(Mode::kPolling, 3, 1, 100);  // without its floor, a round says nothing
+  EXPECT_DOUBLE_EQ(*ratio_to_threads(result, Part::kLatency, Mode::kPolling, 0, Phase::kHot), 1.25);
+  EXPECT_FALSE(ratio_to_threads(result, Part::kLatency, Mode::kDoorbell, 0, Phase::kHot));
 }
 
 TEST(IvshmemReport, WhatIsNotCompleteSaysSo) {

@@ -57,7 +57,9 @@ std::string to_text(const StudyResult& result, const StudyOptions& options) {
       }
     }
   }
-  text += "Floor: the same loops between two threads of the host on the same memory, in the same run (medians).\n";
+  text +=
+      "Floor: the same loops between two threads of the host on the same memory, in the same run; the median of the "
+      "rounds.\n";
   for (const Mode mode : options.modes) {
     if (mode == Mode::kThreads) continue;
     for (const Phase phase : {Phase::kHostWrite, Phase::kHot, Phase::kCold}) {

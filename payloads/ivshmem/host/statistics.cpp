@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 
 namespace warmfork::ivshmem {
 
@@ -93,10 +94,20 @@ Statistics phase_statistics(const StudyResult& result, Part part, Mode mode, std
 
 std::optional<double> ratio_to_threads(const StudyResult& result, Part part, Mode mode, std::size_t frame,
                                        Phase phase) {
-  const Statistics floor = phase_statistics(result, part, Mode::kThreads, frame, phase);
-  const Statistics own = phase_statistics(result, part, mode, frame, phase);
-  if (floor.count == 0 || own.count == 0 || floor.p50 <= 0) return {};
-  return own.p50 / floor.p50;
+  std::map<std::uint64_t, std::array<std::vector<double>, 2>> rounds;  // the threads', its own
+  for (const bool own : {false, true}) {
+    for (const Row* row : rows_of(result, part, own ? mode : Mode::kThreads, frame)) {
+      if (row->success) rounds[row->round][own ? 1 : 0].push_back(value_of(*row, phase));
+    }
+  }
+  std::vector<double> ratios;
+  for (auto& [round, values] : rounds) {
+    const double floor = statistics_of(std::move(values[0])).p50;
+    const Statistics own = statistics_of(std::move(values[1]));
+    if (floor > 0 && own.count != 0) ratios.push_back(own.p50 / floor);
+  }
+  if (ratios.empty()) return {};
+  return statistics_of(std::move(ratios)).p50;
 }
 
 std::string bottleneck(const StudyResult& result, const StudyOptions& options, Mode mode) {

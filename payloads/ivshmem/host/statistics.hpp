@@ -37,7 +37,8 @@ inline constexpr Phase kPhases[] = {Phase::kHostWrite, Phase::kHot,       Phase:
 [[nodiscard]] Statistics phase_statistics(const StudyResult& result, Part part, Mode mode, std::size_t frame,
                                           Phase phase);
 
-/// How the medians of a guest compare with those of the threads on the same memory; empty: one of the two is missing.
+/// How a guest compares with the threads: in each round the ratio of the medians, of these the median, so that what
+/// changes slowly on the machine changes both. Empty: no round has both.
 [[nodiscard]] std::optional<double> ratio_to_threads(const StudyResult& result, Part part, Mode mode, std::size_t frame,
                                                      Phase phase);
 
