@@ -85,8 +85,6 @@ class Peer {
   void begin() {
     store(&memory_.guest->magic, kMagic);
     store(&memory_.guest->version, kVersion);
-    std::memset(memory_.guest->name, 0, kNameBytes);
-    for (std::size_t i = 0; i + 1 < kNameBytes && memory_.name[i] != 0; ++i) memory_.guest->name[i] = memory_.name[i];
     leave();
   }
 
@@ -113,6 +111,9 @@ class Peer {
       }
       session_ = host.session;
       message_ = 0;
+      // For each session anew: others may take turns in the same memory.
+      std::memset(memory_.guest->name, 0, kNameBytes);
+      for (std::size_t i = 0; i + 1 < kNameBytes && memory_.name[i] != 0; ++i) memory_.guest->name[i] = memory_.name[i];
       return move(GuestState::kReady);
     }
     if (!valid || host.session != session_) {  // the host begins anew, or a new one does

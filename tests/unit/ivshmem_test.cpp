@@ -287,12 +287,13 @@ class IvshmemSession : public ::testing::Test {
     EXPECT_TRUE(met);
     meeting_ = *met;
   }
-  Peer peer() {
+  Peer peer(const char* name = "") {
     return Peer({.host = meeting_.host,
                  .guest = &guest_page(),
                  .frame = meeting_.frame.data(),
                  .frame_capacity = meeting_.frame.size(),
-                 .copy = copy_.data()});
+                 .copy = copy_.data(),
+                 .name = name});
   }
   GuestPage& guest_page() { return *reinterpret_cast<GuestPage*>(bytes_.data() + kGuestPageOffset); }
   /// A host whose guest takes `steps` of its own between two looks.
@@ -470,6 +471,25 @@ TEST_F(IvshmemSession, AHostOfAnotherVersionIsNotJoined) {
   EXPECT_EQ(guest.step(), Peer::Step::kNothing);
   meeting_.host->version = kVersion;
   EXPECT_EQ(guest.step(), Peer::Step::kChanged);
+}
+
+TEST_F(IvshmemSession, WhoTakesTurnsInOneMemoryIsNamedInEachSession) {
+  Peer one = peer("one"), other = peer("another");
+  one.begin();
+  other.begin();
+  for (Peer* const joins : {&one, &other, &one}) {
+    HostSide side = host(joins);
+    ASSERT_TRUE(side.begin());
+    EXPECT_EQ(side.guest_name(), joins == &one ? "one" : "another");
+    ASSERT_TRUE(side.complete());
+    EXPECT_EQ(joins->step(), Peer::Step::kCompleted);
+  }
+  const std::string name(2 * kNameBytes, 'x');
+  Peer longest = peer(name.c_str());
+  longest.begin();
+  HostSide side = host(&longest);
+  ASSERT_TRUE(side.begin());
+  EXPECT_EQ(side.guest_name(), std::string(kNameBytes - 1, 'x')) << "cut, with its zero";
 }
 
 TEST_F(IvshmemSession, APeerThatLeavesEndsTheHostsWaitAtOnce) {
