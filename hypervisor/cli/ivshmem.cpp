@@ -1,18 +1,21 @@
 // warmfork ivshmem: what shared memory between host and guest costs, phase by phase.
+#include "base/file.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "fork/fork.hpp"
 #include "fork/snapshot.hpp"
+#include "ivshmem/host/meeting_file.hpp"
+#include "ivshmem/host/peer_program.hpp"
 #include "ivshmem/host/report.hpp"
 #include "ivshmem/host/runner.hpp"
 #include "ivshmem/host/study.hpp"
 #include "machine/machine.hpp"
 #include "memory/shared_memory.hpp"
 #include "metrics.hpp"
+#include "output_file.hpp"
 #include "terminal.hpp"
 #include "verbs.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sched.h>
@@ -23,6 +26,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 
 namespace warmfork::cli {
 namespace {
@@ -34,6 +38,8 @@ struct Options {
   std::string out;
   std::string attach;
   std::string peer;
+  std::string save_peer;
+  std::string save_initramfs;
   std::string frame;
   std::string wake = "both";
   std::string guest = "vm";
@@ -49,48 +55,27 @@ struct Options {
 
 constexpr int kSignalBase = 128;
 
-/// A memory in the layout of ivshmem-plain: one file. It is made if it is missing, so that either side may start first,
-/// unless `bytes` are too few for a frame of `frame_bytes`.
-Result<std::shared_ptr<SharedMemory>> open_file(const std::string& path, std::uint64_t bytes,
-                                                std::uint64_t frame_bytes) {
-  struct stat status{};
-  if (::stat(path.c_str(), &status) != 0 && bytes < kFrameOffset + frame_bytes) {
-    return fail(ErrorKind::kUsage, "shared memory of {} bytes; a frame of {} needs at least {}", bytes, frame_bytes,
-                kFrameOffset + frame_bytes);
-  }
-  const UniqueFd made(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (made) {
-    if (::ftruncate(made.get(), static_cast<off_t>(bytes)) != 0) {
-      const Failure failure = fail_errno("{}: {} bytes", path, bytes);
-      ::unlink(path.c_str());
-      return failure;
+/// The file in which somebody else is met, for as long as this takes part. Who finds a file left later should know why.
+class MeetingPlace {
+ public:
+  explicit MeetingPlace(MeetingFile file) : file_(std::move(file)) {}
+  MeetingPlace(const MeetingPlace&) = delete;
+  MeetingPlace& operator=(const MeetingPlace&) = delete;
+  ~MeetingPlace() {
+    if (file_.leave() == MeetingFile::Left::kInUse) {
+      print_message("warmfork: {} stays: somebody else has it open\n", file_.path());
     }
-    return SharedMemory::attach(path, bytes, {});
   }
-  if (errno != EEXIST) {
-    const int why = errno;
-    return fail(ErrorKind::kInput, "{}: {}", path, std::strerror(why));
-  }
-  // Its size is its maker's choice; the other one may just be about to give it one.
-  for (int look = 0; look < 100; ++look) {
-    if (::stat(path.c_str(), &status) != 0) {
-      const int why = errno;
-      return fail(ErrorKind::kInput, "{}: {}", path, std::strerror(why));
-    }
-    if (!S_ISREG(status.st_mode)) return fail(ErrorKind::kInput, "{}: not a regular file", path);
-    if (status.st_size != 0) break;
-    ::usleep(1000);
-  }
-  if (status.st_size == 0) return fail(ErrorKind::kInput, "{}: an empty file", path);
-  if (static_cast<std::uint64_t>(status.st_size) % kPageBytes != 0) {
-    return fail(ErrorKind::kInput, "{}: {} bytes are not whole pages of {}", path, status.st_size, kPageBytes);
-  }
-  return SharedMemory::attach(path, static_cast<std::uint64_t>(status.st_size), {});
-}
+  [[nodiscard]] const std::shared_ptr<SharedMemory>& memory() const { return file_.memory(); }
+
+ private:
+  MeetingFile file_;
+};
 
 /// Everybody who takes part, and the memory in which they do; members are destroyed from the last to the first.
 struct Stage {
   std::optional<kvm::Kvm> kvm;
+  std::unique_ptr<MeetingPlace> place;
   std::shared_ptr<SharedMemory> memory, guest_page;  // guest_page: nullptr, it is in `memory`
   std::shared_ptr<SharedMemory> threads_memory;      // of the floor, if somebody else uses `memory`
   std::unique_ptr<Machine> master;
@@ -157,7 +142,9 @@ Result<Stage> make_stage(const Options& options, const StudyOptions& study, std:
                                                           guest_page_at(stage.guest_page->bytes()), runner_options));
     WARMFORK_TRY(add_guest(stage, options.guest, runner_options, capacity));
   } else {
-    WARMFORK_TRY_ASSIGN(stage.memory, open_file(options.attach, bytes, capacity));
+    WARMFORK_TRY_ASSIGN(MeetingFile file, MeetingFile::open(options.attach, MeetingFile::Side::kHost, bytes, capacity));
+    stage.place = std::make_unique<MeetingPlace>(std::move(file));
+    stage.memory = stage.place->memory();
     WARMFORK_TRY_ASSIGN(const Meeting meeting, meet(stage.memory->bytes(), {}, capacity));
     for (Partner& partner : stage.partners) partner.meeting = narrow(meeting);
     WARMFORK_TRY_ASSIGN(stage.threads_memory, SharedMemory::create(stage.memory->size(), true));
@@ -183,7 +170,7 @@ Result<StudyOptions> make_study(const Options& options) {
   }
   study.messages = options.messages.value_or(options.quick ? 6 : 100);
   study.iterations = options.iterations.value_or(options.quick ? 2 : 10);
-  study.rounds = options.quick ? 2 : 5;
+  study.rounds = options.quick ? 2 : 25;
   if (!options.no_baseline) study.modes.push_back(Mode::kThreads);
   if (!options.attach.empty() && options.wake == "doorbell") {
     return fail(ErrorKind::kUsage, "--wake doorbell: ivshmem-plain has none, --attach polls");
@@ -203,27 +190,44 @@ void pin_here(int cpu) {
 Result<int> run_as_peer(const Options& options) {
   WARMFORK_TRY_ASSIGN(const std::uint64_t timeout_ns, parse_duration(options.timeout));
   WARMFORK_TRY_ASSIGN(const std::uint64_t bytes, parse_size(options.memory));
-  WARMFORK_TRY_ASSIGN(const std::shared_ptr<SharedMemory> memory, open_file(options.peer, bytes, kPageBytes));
+  WARMFORK_TRY_ASSIGN(MeetingFile file, MeetingFile::open(options.peer, MeetingFile::Side::kGuest, bytes, kPageBytes));
+  const MeetingPlace place(std::move(file));
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
   const std::uint64_t sessions = options.sessions == 0 ? ~std::uint64_t{0} : options.sessions;
   metrics_ready();
-  const auto completed = run_peer(memory->bytes(), sessions, timeout_ns, [&] { return signals->signal() != 0; });
-  if (!completed) {
-    if (completed.error().kind == ErrorKind::kCancelled) return kSignalBase + signals->signal();
-    // Without a number of sessions, a host that does not come again is how it ends.
-    if (completed.error().kind == ErrorKind::kDeadline && options.sessions == 0 &&
-        !completed.error().message.ends_with(" 0 sessions completed")) {
-      print_message("{}\n", completed.error().message);
-      return kSuccess;
-    }
-    return Failure(completed.error());
+  WARMFORK_TRY_ASSIGN(const PeerEnd end, run_peer(place.memory()->bytes(), fmt::format("process {}", ::getpid()),
+                                                  sessions, timeout_ns, [&] { return signals->signal() != 0; }));
+  print_message("{} sessions, {} frames, {} verified\n", end.sessions, end.frames, end.verified);
+  if (!end.why && end.why.error().kind == ErrorKind::kCancelled) return kSignalBase + signals->signal();
+  // Without a number of sessions, a host that does not come again is how it ends.
+  if (!end.why && (options.sessions != 0 || end.sessions == 0)) return Failure(end.why.error());
+  return end.verified == end.frames ? kSuccess : kFailure;
+}
+
+/// Writes the peer for a guest of another hypervisor, as a program or as all that such a guest needs beside its kernel.
+Status save_peer(const Options& options) {
+  const auto save = [](const std::string& option, const std::string& path, std::span<const std::byte> content,
+                       mode_t mode) {
+    return write_output_file(option, path, [&](int fd) -> Status {
+      WARMFORK_TRY(write_all(fd, content, path));
+      struct stat status{};
+      if (::fstat(fd, &status) != 0 || ::fchmod(fd, status.st_mode | mode) != 0) return fail_errno("{}", path);
+      return {};
+    });
+  };
+  if (!options.save_peer.empty()) WARMFORK_TRY(save("--save-peer", options.save_peer, peer_elf(), S_IXUSR));
+  if (!options.save_initramfs.empty()) {
+    WARMFORK_TRY(save("--save-initramfs", options.save_initramfs, make_initramfs(peer_elf()), 0));
   }
-  print_message("{} sessions completed\n", *completed);
-  return kSuccess;
+  return {};
 }
 
 Result<int> run_checked(const Options& options) {
   if (!options.peer.empty()) return run_as_peer(options);
+  if (!options.save_peer.empty() || !options.save_initramfs.empty()) {
+    WARMFORK_TRY(save_peer(options));
+    return kSuccess;
+  }
   WARMFORK_TRY_ASSIGN(const std::uint64_t timeout_ns, parse_duration(options.timeout));
   WARMFORK_TRY_ASSIGN(StudyOptions study, make_study(options));
   if (!options.out.empty()) WARMFORK_TRY(prepare_directory(options.out));
@@ -283,22 +287,32 @@ void add_ivshmem(CLI::App& app, Outcome& outcome) {
       "  warmfork ivshmem --out results                  all frames; CSV, report and plots into results/\n"
       "  warmfork ivshmem --frame 4k --wake polling --messages 1000 --json\n"
       "  warmfork ivshmem --guest space                  a fork that shares its VM with others\n\n"
-      "Somebody else's guest. A file in the layout of QEMU's ivshmem-plain (the file is the device's BAR 2): the "
-      "host's\n"
-      "page at 0, the guest's at 4096, the frame at 2 MiB. Either side may start first; who does makes the file:\n"
-      "  warmfork ivshmem --attach /dev/shm/study        the host's side; its floor is on memory of its own\n"
-      "  warmfork ivshmem --peer /dev/shm/study          the guest's side, as a process\n"
-      "With QEMU: -object memory-backend-file,id=m,share=on,mem-path=/dev/shm/study,size=64M\n"
-      "           -device ivshmem-plain,memdev=m; in its guest, as root, for the right device:\n"
-      "  warmfork ivshmem --peer /sys/bus/pci/devices/0000:00:03.0/resource2\n"
-      "The file must belong to you or root and be writable by nobody else. Both sides' time stamp counters must count\n"
-      "equally fast, as those of KVM guests do.\n\n"
+      "Somebody else's guest, in a file of QEMU's ivshmem-plain layout (the file is the device's BAR 2):\n"
+      "  warmfork ivshmem --save-initramfs peer.img      a guest that needs nothing but this and any kernel of Linux\n"
+      "  qemu-system-x86_64 -m 256 -nographic -no-reboot -kernel /boot/vmlinuz-$(uname -r) -initrd peer.img \\\n"
+      "    -append 'console=ttyS0 quiet' -device ivshmem-plain,memdev=m \\\n"
+      "    -object memory-backend-file,id=m,share=on,mem-path=/dev/shm/study,size=64M\n"
+      "  warmfork ivshmem --attach /dev/shm/study --timeout 60s       meanwhile, on the host\n"
+      "A guest that is there already: --save-peer FILE writes the same as a static program. Copied there and started\n"
+      "as root, it finds the device; its --help says the rest. In the initramfs, its arguments are those behind '--' "
+      "in\n"
+      "-append: '… -- --sessions 2'. A process as the guest: warmfork ivshmem --peer /dev/shm/study.\n"
+      "Either side may start first. The floor is on memory of the host's own. The file's size is a power of two for\n"
+      "QEMU; it must belong to you or root, be writable by nobody else, and hold nothing else. Who comes first makes "
+      "it. "
+      "What\n"
+      "warmfork has made, the last warmfork removes, unless QEMU still has it open; what QEMU has made is yours to "
+      "remove.\n"
+      "Both sides' time stamp counters must count equally fast, as those of KVM's and of QEMU's guests do. Linux maps "
+      "a\n"
+      "BAR uncached, where the processor heeds that (emulation does not).\n\n"
       "Files of --out: latency_results, latency_performance (the processor's counters), bandwidth_results,\n"
       "bandwidth_performance as .csv, for --wake both those of doorbells as NAME.doorbell.csv, of the floor as\n"
       "NAME.threads.csv; performance_report.txt; latency_histogram, latency_over_time, latency_percentiles and\n"
       "bandwidth_analysis as .png and .svg. After Ctrl-C or an error they hold the messages before it, and there is a\n"
       "file INCOMPLETE that says why.\n\n"
-      "Keys of --json: exit_code, complete, ended, wrong_hashes, counters_missing, modes (wall_ns, host_cpu_ns,\n"
+      "Keys of --json: exit_code, complete, ended, wrong_hashes, counters_missing, modes (guest, wall_ns, "
+      "host_cpu_ns,\n"
       "guest_cpu_ns, bottleneck), blocks (part, mode, frame, frame_bytes, messages, verified, phases with p50, p90, "
       "p95,\n"
       "p99, min, max, mean, stddev in ns and ratio_to_threads).\n\n"
@@ -329,6 +343,12 @@ void add_ivshmem(CLI::App& app, Outcome& outcome) {
       verb->add_option("--attach", options->attach, "Be the host of whoever has this file")->type_name("FILE");
   auto* const peer = verb->add_option("--peer", options->peer, "Be the guest in this file")->type_name("FILE");
   peer->excludes(attach);
+  for (const auto& [name, path, what] :
+       {std::tuple{"--save-peer", &options->save_peer,
+                   "Write the guest's side as a static program, and do nothing else"},
+        std::tuple{"--save-initramfs", &options->save_initramfs, "Write it as an initramfs, and do nothing else"}}) {
+    verb->add_option(name, *path, what)->type_name("FILE")->excludes(attach)->excludes(peer);
+  }
   verb->add_option("--sessions", options->sessions,
                    "With --peer: end after so many sessions (default: after --timeout)")
       ->needs(peer)

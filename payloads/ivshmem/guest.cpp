@@ -28,7 +28,8 @@ std::uint64_t prepare(std::uint64_t host, std::uint64_t guest, std::uint64_t fra
                              .guest = reinterpret_cast<GuestPage*>(guest),
                              .frame = reinterpret_cast<const unsigned char*>(frame),
                              .frame_capacity = capacity,
-                             .copy = static_cast<unsigned char*>(copy)});
+                             .copy = static_cast<unsigned char*>(copy),
+                             .name = "guest of warmfork"});
   peer->begin();
   return 0;
 }

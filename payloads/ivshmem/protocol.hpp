@@ -6,9 +6,9 @@
 //
 // In a file (QEMU's ivshmem-plain: BAR 2 is the file) all three follow each other as shown.
 //
-//   host    uninitialized ─> initializing ─> ready ⇄ sending        ready ─> completed ─> initializing (the next
-//   session) guest   uninitialized ─> waiting ─> ready ─> processing ─> acknowledged ─> ready …     any ─> waiting (a
-//   new session)
+//   host    uninitialized ─> initializing ─> ready ⇄ sending; ready ─> completed ─> initializing: the next session
+//
+//   guest   uninitialized ─> waiting ─> ready ─> processing ─> acknowledged ─> ready …; any ─> waiting: a new session
 //
 // A side's state, the number of the message and the session it belongs to are one word, which is written by one store:
 // nobody ever sees a part of it. What an earlier run has left behind has another session, or a host page without magic.
@@ -28,6 +28,7 @@ inline constexpr std::uint64_t kGuestPageOffset = kPageBytes;
 inline constexpr std::uint64_t kFrameOffset = std::uint64_t{2} << 20;
 inline constexpr std::uint64_t kDefaultBytes = std::uint64_t{64} << 20;
 inline constexpr std::size_t kHashBytes = 32;      // SHA-256
+inline constexpr std::size_t kNameBytes = 128;     // of the guest's name, the zero behind it included
 inline constexpr std::uint8_t kGuestDoorbell = 0;  // the number a guest rings when it has changed its state
 
 enum class HostState : std::uint8_t { kUninitialized, kInitializing, kReady, kSending, kCompleted };
@@ -95,10 +96,10 @@ struct HostPage {
   std::uint32_t page_bytes;
   std::uint64_t frame_offset;
   std::uint64_t frame_capacity;
-  alignas(kApart) std::uint64_t state;        // of a StateWord
-  alignas(kApart) std::uint64_t frame_bytes;  // of this message
-  unsigned char sha256[kHashBytes];           // of the frame, as the host made it
-  alignas(kApart) unsigned char rest[kPageBytes - 3 * kApart];
+  alignas(kApart) std::uint64_t state;                          // of a StateWord
+  alignas(kApart) std::uint64_t frame_bytes;                    // of this message
+  unsigned char sha256[kHashBytes];                             // of the frame, as the host made it
+  alignas(kApart) unsigned char rest[kPageBytes - 3 * kApart];  // 0
 };
 static_assert(sizeof(HostPage) == kPageBytes && alignof(HostPage) == kApart);
 
@@ -121,10 +122,27 @@ struct GuestPage {
   alignas(kApart) std::uint64_t state;  // of a StateWord
   alignas(kApart) std::uint64_t error;  // a GuestError
   GuestTimes times;
-  std::uint64_t checksum;  // of what the reads have found, so that no compiler leaves them out
-  alignas(kApart) unsigned char rest[kPageBytes - 3 * kApart];
+  std::uint64_t checksum;                 // of what the reads have found, so that no compiler leaves them out
+  alignas(kApart) char name[kNameBytes];  // who it says it is, for reports; written before it joins
+  alignas(kApart) unsigned char rest[kPageBytes - 4 * kApart];  // 0
 };
 static_assert(sizeof(GuestPage) == kPageBytes && alignof(GuestPage) == kApart);
+
+/// Whether a memory may be used for this: it is fresh, or both pages are as an earlier run has left them. Somebody
+/// else's data is not to be written over. `memory` has at least two pages.
+[[nodiscard]] inline bool is_meeting(const unsigned char* memory) {
+  constexpr std::uint64_t kPages[] = {0, kGuestPageOffset};
+  for (const std::uint64_t page : kPages) {
+    std::uint64_t magic = 0;
+    __builtin_memcpy(&magic, memory + page, sizeof magic);
+    if (magic != 0 && magic != kMagic) return false;
+    const std::size_t rest = page == 0 ? offsetof(HostPage, rest) : offsetof(GuestPage, rest);
+    for (std::size_t at = rest; at < kPageBytes; ++at) {
+      if (memory[page + at] != 0) return false;
+    }
+  }
+  return true;
+}
 
 [[nodiscard]] inline std::uint64_t load(const std::uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 inline void store(std::uint64_t* word, std::uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }

@@ -1,11 +1,15 @@
 // warmfork ivshmem: the study of shared memory, its files, and a guest that is another process.
+#include "ivshmem/protocol.hpp"
 #include "process.hpp"
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
 #include <csignal>
+#include <cstddef>
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 namespace warmfork::test {
@@ -60,7 +64,64 @@ TEST_F(IvshmemFileCli, TheGuestIsAnotherProcess) {
     const auto json = nlohmann::json::parse(peer_first ? other.out : one.out);
     EXPECT_EQ(json["blocks"].size(), 2U);
     EXPECT_EQ(json["wrong_hashes"], 0);
+    EXPECT_THAT(json["modes"]["polling"]["guest"].get<std::string>(), StartsWith("process "));
+    EXPECT_THAT((peer_first ? one : other).err, HasSubstr("2 sessions, 2 frames, 2 verified"));
+    EXPECT_FALSE(std::filesystem::exists(file)) << "the last one removes it";
   }
+}
+
+TEST_F(IvshmemFileCli, APeerThatIsStoppedLetsTheHostGoAtOnce) {
+  const std::string memory = path("memory");
+  Process host({"ivshmem", "--attach", memory, "--memory", "16M", "--frame", "1080p", "--messages", "1000000",
+                "--no-baseline", "--timeout", "10m"});
+  Process peer({"ivshmem", "--peer", memory, "--memory", "16M"});
+  // Until messages go back and forth: their number is in the host's state word.
+  std::uint64_t word = 0;
+  for (int i = 0; i < 10'000 && (word >> 8 & 0xffffff) < 2; ++i, ::usleep(1000)) {
+    std::ifstream in(memory, std::ios::binary);
+    in.seekg(offsetof(ivshmem::HostPage, state));
+    in.read(reinterpret_cast<char*>(&word), sizeof word);
+  }
+  peer.send(SIGINT);
+  EXPECT_EQ(peer.wait().code, 130);
+  const Ended ended = host.wait(30);
+  EXPECT_EQ(ended.code, 5);
+  EXPECT_THAT(ended.err, HasSubstr("the guest has left the session"));
+  EXPECT_FALSE(std::filesystem::exists(memory));
+}
+
+TEST_F(IvshmemFileCli, ASecondHostIsRefused) {
+  const std::string memory = path("memory");
+  Process host(
+      {"ivshmem", "--attach", memory, "--memory", "16M", "--frame", "1080p", "--no-baseline", "--timeout", "1m"});
+  // It has its lock once it has written its page.
+  std::uint64_t magic = 0;
+  for (int i = 0; i < 10'000 && magic != ivshmem::kMagic; ++i, ::usleep(1000)) {
+    std::ifstream(memory, std::ios::binary).read(reinterpret_cast<char*>(&magic), sizeof magic);
+  }
+  const Ended second = run_cli({"ivshmem", "--attach", memory, "--frame", "1080p", "--no-baseline"});
+  EXPECT_EQ(second.code, 3);
+  EXPECT_THAT(second.err, HasSubstr("another host is using it"));
+  host.send(SIGINT);
+  EXPECT_EQ(host.wait().code, 130);
+  EXPECT_FALSE(std::filesystem::exists(memory)) << "after Ctrl-C, too";
+}
+
+TEST_F(IvshmemFileCli, ThePeerForOtherGuestsIsWrittenAndRuns) {
+  const std::string program = path("peer"), image = path("image"), memory = path("memory");
+  const Ended saved = run_cli({"ivshmem", "--save-peer", program, "--save-initramfs", image});
+  ASSERT_EQ(saved.code, 0) << saved.err;
+  EXPECT_THAT(read_text(image), StartsWith("070701"));
+  // A static program for any Linux: also for this one, in the file itself.
+  Process host({"ivshmem", "--attach", memory, "--memory", "16M", "--frame", "1080p", "--messages", "1", "--iterations",
+                "1", "--no-baseline", "--json", "--timeout", "1m"});
+  for (int i = 0; i < 10'000 && !std::filesystem::exists(memory); ++i) ::usleep(1000);
+  for (int i = 0; i < 10'000 && std::filesystem::file_size(memory) == 0; ++i) ::usleep(1000);
+  EXPECT_EQ(std::system((program + " --sessions 2 " + memory + " >" + path("said")).c_str()), 0);
+  EXPECT_THAT(read_text(path("said")), HasSubstr("ended: 2 sessions, 2 frames, 2 verified"));
+  const Ended ended = host.wait();
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(nlohmann::json::parse(ended.out)["modes"]["polling"]["guest"].get<std::string>(), HasSubstr("Linux "));
 }
 
 TEST_F(IvshmemFileCli, CtrlCLeavesFilesThatSayTheyAreNotComplete) {
@@ -96,9 +157,12 @@ TEST_F(IvshmemFileCli, BadInputIsRefusedByName) {
   refused({"--peer", path("no/such")}, 3, "No such file");
   refused({"--peer", file("empty", "")}, 3, "an empty file");
   refused({"--peer", file("odd", "12345")}, 3, "5 bytes are not whole pages");
+  refused({"--peer", file("other", std::string(4 << 20, 'x'))}, 3, "holds something else");
+  refused({"--save-peer", path("p"), "--attach", path("x")}, 2, "excludes");
   refused({"--peer", path("z"), "--memory", "4M", "--timeout", "20ms"}, 7, "nothing has come from a host for 20 ms");
   refused({"--attach", path("w"), "--frame", "1080p", "--memory", "16M", "--timeout", "20ms", "--no-baseline"}, 7,
           "no guest has joined within 20 ms");
+  EXPECT_FALSE(std::filesystem::exists(path("z")) || std::filesystem::exists(path("w"))) << "nothing is left behind";
 }
 
 }  // namespace

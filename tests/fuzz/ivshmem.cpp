@@ -1,8 +1,10 @@
 // What the host of the shared-memory study makes of a guest's page: state words one after the other, and results.
-// Input: how many words; for each, what is waited for, and the word (state, message, session); then the results.
+// Input: how many words; for each, what is waited for, and the word (state, message, session); then the results, and
+// the guest's name.
 #include "ivshmem/host/host_side.hpp"
 #include "require.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -43,6 +45,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto page = std::make_unique<GuestPage>();
   page->error = results.error;
   page->times = results.times;
+  const std::size_t name_at = size - at < sizeof results ? size : at + sizeof results;
+  std::memcpy(page->name, data + name_at, std::min(size - name_at, sizeof page->name));
+  const std::string name = read_name(*page);
+  WARMFORK_REQUIRE(name.size() <= sizeof page->name);
+  for (const char one : name) WARMFORK_REQUIRE(one >= ' ' && one <= '~');
   const auto read = read_result(*page, results.round_trip, results.slack);
   if (read) {
     const GuestTimes& times = read->times;

@@ -1,17 +1,25 @@
 // The shared-memory study without a guest: its two state machines, what the host believes, statistics, files.
 #include "ivshmem/host/host_side.hpp"
+#include "ivshmem/host/meeting_file.hpp"
+#include "ivshmem/host/peer_program.hpp"
 #include "ivshmem/host/report.hpp"
 #include "ivshmem/host/runner.hpp"
 #include "ivshmem/host/study.hpp"
 #include "ivshmem/peer.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
+#include <random>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -114,6 +122,163 @@ TEST(IvshmemResult, AbsurdTimesAreRefusedByValueAndLimit) {
   EXPECT_EQ(refused(), "the guest's error code is 3, at most 2");
 }
 
+TEST(IvshmemResult, ANameIsShownAsItCanBePrinted) {
+  auto page = std::make_unique<GuestPage>();
+  EXPECT_EQ(read_name(*page), "");
+  std::memcpy(page->name, "a\x1b[2Jb\xff\nc\0hidden", 16);
+  EXPECT_EQ(read_name(*page), "a?[2Jb??c");
+  std::memset(page->name, 'x', sizeof page->name);
+  EXPECT_EQ(read_name(*page), std::string(kNameBytes, 'x')) << "no zero, no more than the field";
+}
+
+TEST(IvshmemLayout, OthersDataIsTold) {
+  std::vector<unsigned char> memory(2 * kPageBytes);
+  EXPECT_TRUE(is_meeting(memory.data())) << "fresh";
+  const std::uint64_t magic = kMagic;
+  std::memcpy(memory.data() + kGuestPageOffset, &magic, sizeof magic);
+  memory[offsetof(HostPage, state)] = 1;
+  EXPECT_TRUE(is_meeting(memory.data())) << "used before";
+  for (const std::size_t at :
+       {std::size_t{0}, offsetof(HostPage, rest), std::size_t{kPageBytes - 1}, std::size_t{kGuestPageOffset},
+        kGuestPageOffset + offsetof(GuestPage, rest), std::size_t{2 * kPageBytes - 1}}) {
+    memory[at] ^= 1;
+    EXPECT_FALSE(is_meeting(memory.data())) << at;
+    memory[at] ^= 1;
+  }
+}
+
+/// A directory of its own.
+class IvshmemFile : public ::testing::Test {
+ protected:
+  using Side = MeetingFile::Side;
+  using Left = MeetingFile::Left;
+  IvshmemFile() { EXPECT_NE(::mkdtemp(directory_.data()), nullptr); }
+  ~IvshmemFile() override {
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_, ignored);
+  }
+  [[nodiscard]] Result<MeetingFile> open(Side side) const {
+    return MeetingFile::open(path(), side, kBytes, kPageBytes);
+  }
+  [[nodiscard]] bool exists() const { return std::filesystem::exists(path()); }
+  static std::string why(const Result<MeetingFile>& opened) {
+    return opened ? std::string("opened") : opened.error().message;
+  }
+  static constexpr std::uint64_t kBytes = kFrameOffset + 2 * kPageBytes;
+  std::string directory_ = ::testing::TempDir() + "/warmfork-ivshmem-XXXXXX";
+  [[nodiscard]] std::string path() const { return directory_ + "/memory"; }
+};
+
+TEST_F(IvshmemFile, IsRemovedByTheLastOfThoseWhoHaveIt) {
+  for (const Side first : {Side::kHost, Side::kGuest}) {
+    auto one = open(first);
+    ASSERT_TRUE(one) << why(one);
+    auto other = open(first == Side::kHost ? Side::kGuest : Side::kHost);
+    ASSERT_TRUE(other) << why(other);
+    {
+      const MeetingFile ends = std::move(*one);
+    }
+    EXPECT_TRUE(exists()) << "the other one has it";
+    EXPECT_EQ(other->leave(), Left::kRemoved);
+    EXPECT_FALSE(exists());
+  }
+}
+
+TEST_F(IvshmemFile, StaysWhileSomebodyElseHasItOpenAndIsThenTheNextOnesToRemove) {
+  {
+    auto file = open(Side::kHost);
+    ASSERT_TRUE(file) << why(file);
+    const UniqueFd qemu(::open(path().c_str(), O_RDWR | O_CLOEXEC));
+    EXPECT_EQ(file->leave(), Left::kInUse);
+  }
+  ASSERT_TRUE(exists());
+  auto next = open(Side::kHost);
+  ASSERT_TRUE(next) << why(next);
+  EXPECT_EQ(next->leave(), Left::kRemoved);
+}
+
+TEST_F(IvshmemFile, OfSomebodyElseStays) {
+  {
+    const UniqueFd qemu(::open(path().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    ASSERT_EQ(::ftruncate(qemu.get(), kBytes), 0);
+  }
+  auto file = open(Side::kHost);
+  ASSERT_TRUE(file) << why(file);
+  EXPECT_EQ(file->leave(), Left::kKept);
+  EXPECT_TRUE(exists());
+}
+
+TEST_F(IvshmemFile, ANewOneInItsPlaceIsNotRemoved) {
+  auto file = open(Side::kHost);
+  ASSERT_TRUE(file) << why(file);
+  std::filesystem::remove(path());
+  auto next = open(Side::kGuest);
+  ASSERT_TRUE(next) << why(next);
+  EXPECT_EQ(file->leave(), Left::kKept);
+  EXPECT_TRUE(exists());
+}
+
+TEST_F(IvshmemFile, HasOneHostAndOneGuest) {
+  auto host = open(Side::kHost);
+  auto guest = open(Side::kGuest);
+  ASSERT_TRUE(host && guest);
+  EXPECT_THAT(why(open(Side::kHost)), HasSubstr("another host is using it"));
+  EXPECT_THAT(why(open(Side::kGuest)), HasSubstr("another guest is using it"));
+  {
+    const MeetingFile ends = std::move(*host);
+  }
+  EXPECT_TRUE(open(Side::kHost)) << "its lock has gone with it";
+}
+
+TEST_F(IvshmemFile, OthersDataIsNotWrittenOver) {
+  std::ofstream(path()) << std::string(kBytes, 'x');
+  EXPECT_THAT(why(open(Side::kHost)), HasSubstr("holds something else"));
+  EXPECT_THAT(why(open(Side::kGuest)), HasSubstr("holds something else"));
+  std::ifstream in(path());
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), std::string(kBytes, 'x'));
+}
+
+TEST_F(IvshmemFile, OfAWrongSizeIsRefusedByValueAndLimit) {
+  std::ofstream(path()) << std::string(kFrameOffset, '\0');
+  EXPECT_THAT(why(open(Side::kHost)), HasSubstr("2097152 bytes; a frame of 4096 needs at least 2101248"));
+  EXPECT_TRUE(exists());
+  std::filesystem::remove(path());
+  EXPECT_THAT(why(MeetingFile::open(path(), Side::kHost, kPageBytes, kPageBytes)), HasSubstr("needs at least"));
+  EXPECT_FALSE(exists()) << "nothing is made for nothing";
+}
+
+TEST(IvshmemPeerProgram, AnInitramfsHoldsTheWholeProgramAsInit) {
+  const auto program = peer_elf();
+  ASSERT_GT(program.size(), 4U);
+  EXPECT_EQ(std::memcmp(program.data(),
+                        "\x7f"
+                        "ELF",
+                        4),
+            0);
+  const auto archive = make_initramfs(program);
+  // Entry by entry, as the kernel reads it: 13 numbers behind the magic, the name, the content, each filled up to four.
+  std::string names;
+  std::size_t at = 0;
+  while (at + 110 <= archive.size()) {
+    const auto text = [&](std::size_t from, std::size_t count) {
+      return std::string(reinterpret_cast<const char*>(archive.data()) + from, count);
+    };
+    ASSERT_EQ(text(at, 6), "070701") << at;
+    const auto field = [&](std::size_t index) { return std::stoul(text(at + 6 + 8 * index, 8), nullptr, 16); };
+    const std::string name = text(at + 110, field(11) - 1);
+    names += name + " ";
+    const std::size_t content = (at + 110 + field(11) + 3) / 4 * 4;
+    if (name == "init") {
+      ASSERT_EQ(field(6), program.size());
+      EXPECT_EQ(std::memcmp(archive.data() + content, program.data(), program.size()), 0);
+      EXPECT_EQ(field(1), 0100755U);
+    }
+    at = (content + field(6) + 3) / 4 * 4;
+  }
+  EXPECT_EQ(at, archive.size());
+  EXPECT_EQ(names, "dev dev/console sys init TRAILER!!! ");
+}
+
 /// One file with both pages, and a peer in it.
 class IvshmemSession : public ::testing::Test {
  protected:
@@ -122,12 +287,13 @@ class IvshmemSession : public ::testing::Test {
     EXPECT_TRUE(met);
     meeting_ = *met;
   }
-  Peer peer() {
+  Peer peer(const char* name = "") {
     return Peer({.host = meeting_.host,
                  .guest = &guest_page(),
                  .frame = meeting_.frame.data(),
                  .frame_capacity = meeting_.frame.size(),
-                 .copy = copy_.data()});
+                 .copy = copy_.data(),
+                 .name = name});
   }
   GuestPage& guest_page() { return *reinterpret_cast<GuestPage*>(bytes_.data() + kGuestPageOffset); }
   /// A host whose guest takes `steps` of its own between two looks.
@@ -184,6 +350,7 @@ TEST_F(IvshmemSession, EitherSideMayStartFirst) {
 TEST_F(IvshmemSession, WhatADeadHostHasLeftIsNotJoinedOrIsLeftAgain) {
   Peer guest = peer();
   meeting_.host->magic = kMagic;
+  meeting_.host->version = kVersion;
   meeting_.host->frame_offset = kFrameOffset;
   meeting_.host->frame_capacity = kFrameBytes;
   for (const HostState stale : {HostState::kInitializing, HostState::kSending, HostState::kCompleted}) {
@@ -250,6 +417,118 @@ TEST_F(IvshmemSession, NobodyAnswersAndWordsOutOfTurn) {
   const std::vector<unsigned char> large(kFrameBytes + 1);
   EXPECT_FALSE(side.send(large, hash));
   EXPECT_FALSE(meet(bytes_.first(kFrameOffset), {}, 1));
+}
+
+TEST_F(IvshmemSession, APeerThatWritesNonsenseIntoEveryWordEndsTheStudyInTime) {
+  std::mt19937_64 random(1);
+  unsigned char hash[kHashBytes]{};
+  std::size_t sent = 0;
+  for (int round = 0; round < 300; ++round) {
+    Waiting waiting;
+    waiting.timeout_ns = 2'000'000;
+    HostSide* side = nullptr;
+    // Now and then a word of the right session, so that it comes further than to the door.
+    waiting.rest = [&](std::uint64_t) {
+      auto* words = reinterpret_cast<std::uint64_t*>(&guest_page());
+      for (std::size_t i = 0; i < kPageBytes / 8; ++i) store(&words[i], random() >> random() % 64);
+      const auto message = static_cast<std::uint32_t>(random() % 3);
+      const auto state = static_cast<GuestState>(random() % (kStates + 1));
+      store(&guest_page().state, word(state, message, random() % 8 == 0 ? 1 : side->session()));
+    };
+    HostSide host(meeting_, waiting);
+    side = &host;
+    Status ended = host.begin();
+    while (ended) {
+      const auto sample = host.send(frame_, hash);
+      if (sample) ++sent;
+      ended = sample ? Status() : Failure(sample.error());
+    }
+    EXPECT_TRUE(ended.error().kind == ErrorKind::kGuestFault || ended.error().kind == ErrorKind::kDeadline)
+        << ended.error().message;
+    for (const char one : host.guest_name()) EXPECT_TRUE(one >= ' ' && one <= '~');
+  }
+  EXPECT_LT(sent, 300U) << "nonsense is no study";
+}
+
+TEST(IvshmemCopy, IsOfAnyNumberOfBytes) {
+  for (const std::size_t bytes : {0U, 1U, 7U, 8U, 9U, 4099U}) {
+    std::vector<unsigned char> from(bytes + 1), to(bytes + 1, 0xee);
+    for (std::size_t i = 0; i <= bytes; ++i) from[i] = static_cast<unsigned char>(i * 37 + 1);
+    copy_frame(to.data(), from.data(), bytes);
+    EXPECT_EQ(std::memcmp(to.data(), from.data(), bytes), 0) << bytes;
+    EXPECT_EQ(to[bytes], 0xee) << "and no more";
+  }
+}
+
+TEST_F(IvshmemSession, AHostOfAnotherVersionIsNotJoined) {
+  Peer guest = peer();
+  guest.begin();
+  meeting_.host->magic = kMagic;
+  meeting_.host->version = kVersion + 1;
+  meeting_.host->frame_offset = kFrameOffset;
+  meeting_.host->frame_capacity = kFrameBytes;
+  meeting_.host->state = encode({.state = 2, .message = 0, .session = 77});
+  EXPECT_EQ(guest.step(), Peer::Step::kNothing);
+  meeting_.host->version = kVersion;
+  EXPECT_EQ(guest.step(), Peer::Step::kChanged);
+}
+
+TEST_F(IvshmemSession, WhoTakesTurnsInOneMemoryIsNamedInEachSession) {
+  Peer one = peer("one"), other = peer("another");
+  one.begin();
+  other.begin();
+  for (Peer* const joins : {&one, &other, &one}) {
+    HostSide side = host(joins);
+    ASSERT_TRUE(side.begin());
+    EXPECT_EQ(side.guest_name(), joins == &one ? "one" : "another");
+    ASSERT_TRUE(side.complete());
+    EXPECT_EQ(joins->step(), Peer::Step::kCompleted);
+  }
+  const std::string name(2 * kNameBytes, 'x');
+  Peer longest = peer(name.c_str());
+  longest.begin();
+  HostSide side = host(&longest);
+  ASSERT_TRUE(side.begin());
+  EXPECT_EQ(side.guest_name(), std::string(kNameBytes - 1, 'x')) << "cut, with its zero";
+}
+
+TEST_F(IvshmemSession, APeerThatLeavesEndsTheHostsWaitAtOnce) {
+  Peer guest = peer();
+  guest.begin();
+  bool left = false;
+  Waiting waiting;
+  waiting.timeout_ns = 3'600'000'000'000;
+  waiting.rest = [&](std::uint64_t) {
+    if (guest.session() == 0) {
+      (void)guest.step();
+    } else if (!left) {
+      guest.leave();
+      left = true;
+    }
+  };
+  HostSide side(meeting_, waiting);
+  ASSERT_TRUE(side.begin());
+  unsigned char hash[kHashBytes]{};
+  EXPECT_THAT(side.send(frame_, hash).error().message, StartsWith("the guest has left the session"));
+}
+
+TEST_F(IvshmemSession, APeerCountsWhatItTookPartIn) {
+  Peer guest = peer();
+  guest.begin();
+  HostSide side = host(&guest);
+  unsigned char right[kHashBytes], wrong[kHashBytes]{};
+  sha256(frame_.data(), frame_.size(), right);
+  for (int session = 0; session < 2; ++session) {
+    ASSERT_TRUE(side.begin());
+    ASSERT_TRUE(side.send(frame_, right));
+    ASSERT_TRUE(side.send(frame_, wrong));
+    ASSERT_TRUE(side.complete());
+    // The end of the second one is seen as such, of the first one only that another one has begun.
+    if (session == 1) EXPECT_EQ(guest.step(), Peer::Step::kCompleted);
+  }
+  EXPECT_EQ(guest.sessions(), 2U);
+  EXPECT_EQ(guest.frames(), 4U);
+  EXPECT_EQ(guest.verified(), 2U);
 }
 
 TEST(IvshmemStatistics, OfKnownValues) {
@@ -338,6 +617,26 @@ TEST(IvshmemReport, NamesTheBottleneckAndTheFloor) {
   for (Row& row : result.rows) row.host_write = 50000;
   EXPECT_THAT(bottleneck(result, options, Mode::kPolling), StartsWith("the host's write into the shared memory"));
   EXPECT_EQ(bottleneck(result, options, Mode::kDoorbell), "");
+}
+
+TEST(IvshmemReport, AGuestIsComparedWithTheThreadsOfTheSameRound) {
+  StudyResult result;
+  // The machine becomes slower; most of the guest's messages are of the slow time, most of the threads' of the fast
+  // one.
+  const auto add = [&](Mode mode, std::uint64_t round, double ns, int messages) {
+    for (int i = 0; i < messages; ++i) {
+      Row row{.part = Part::kLatency, .mode = mode, .round = round, .success = true};
+      row.hot = ns;
+      result.rows.push_back(row);
+    }
+  };
+  for (const auto& [round, speed] : {std::pair{0U, 100.0}, std::pair{1U, 200.0}, std::pair{2U, 1000.0}}) {
+    add(Mode::kThreads, round, speed, round == 0 ? 9 : 1);
+    add(Mode::kPolling, round, speed * 1.25, round == 2 ? 9 : 1);
+  }
+  add(Mode::kPolling, 3, 1, 100);  // without its floor, a round says nothing
+  EXPECT_DOUBLE_EQ(*ratio_to_threads(result, Part::kLatency, Mode::kPolling, 0, Phase::kHot), 1.25);
+  EXPECT_FALSE(ratio_to_threads(result, Part::kLatency, Mode::kDoorbell, 0, Phase::kHot));
 }
 
 TEST(IvshmemReport, WhatIsNotCompleteSaysSo) {

@@ -94,6 +94,16 @@ Result<GuestResult> read_result(const GuestPage& page, std::uint64_t round_trip,
   return GuestResult{.error = static_cast<GuestError>(error), .times = times};
 }
 
+std::string read_name(const GuestPage& page) {
+  std::string name;
+  for (const char& at : page.name) {
+    const char found = __atomic_load_n(&at, __ATOMIC_RELAXED);
+    if (found == 0) break;
+    name += found >= ' ' && found <= '~' ? found : '?';
+  }
+  return name;
+}
+
 Result<Meeting> meet(std::span<std::byte> memory, std::span<std::byte> guest_part, std::uint64_t frame_bytes) {
   if (memory.size() < kFrameOffset || memory.size() - kFrameOffset < frame_bytes) {
     return fail(ErrorKind::kUsage, "shared memory of {} bytes; a frame of {} needs at least {}", memory.size(),
@@ -167,7 +177,9 @@ Status HostSide::begin() {
   store(&page.magic, kMagic);
   WARMFORK_TRY(move(HostState::kReady));
   waiting_.notify();
-  return wait(GuestState::kReady);
+  WARMFORK_TRY(wait(GuestState::kReady));
+  guest_name_ = read_name(*meeting_.guest);
+  return {};
 }
 
 Result<HostSide::Sample> HostSide::send(std::span<const unsigned char> frame, const unsigned char (&hash)[kHashBytes]) {

@@ -59,6 +59,9 @@ struct GuestResult {
 };
 [[nodiscard]] Result<GuestResult> read_result(const GuestPage& page, std::uint64_t round_trip, std::uint64_t slack);
 
+/// What the guest calls itself, each byte read once: up to the first zero, '?' for what is not printable ASCII.
+[[nodiscard]] std::string read_name(const GuestPage& page);
+
 /// Where both sides meet, as the host sees it. SAFETY: what it refers to must outlive its users.
 struct Meeting {
   HostPage* host = nullptr;
@@ -90,6 +93,8 @@ class HostSide {
 
   [[nodiscard]] HostState state() const { return state_; }
   [[nodiscard]] std::uint32_t session() const { return session_; }
+  /// What the guest that has joined calls itself. What it says is not believed but shown.
+  [[nodiscard]] const std::string& guest_name() const { return guest_name_; }
 
   /// Begins a session that is none of those whose traces are in the memory, and waits until the guest has joined.
   [[nodiscard]] Status begin();
@@ -115,6 +120,7 @@ class HostSide {
   HostState state_ = HostState::kUninitialized;
   std::uint32_t session_ = 0;
   std::uint32_t message_ = 0;
+  std::string guest_name_;
   GuestWatch watch_{0};
 };
 

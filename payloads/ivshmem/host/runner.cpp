@@ -239,7 +239,8 @@ Result<std::unique_ptr<Runner>> make_thread_runner(const Meeting& meeting, Guest
                             .guest = &guest_page,
                             .frame = meeting.frame.data(),
                             .frame_capacity = meeting.frame.size(),
-                            .copy = bytes_of(copy)};
+                            .copy = bytes_of(copy),
+                            .name = "thread of warmfork"};
   return std::make_unique<ThreadRunner>(memory, std::move(copy), options);
 }
 
@@ -251,8 +252,8 @@ std::span<const std::byte> guest_elf() {
   return std::as_bytes(std::span(warmfork_ivshmem_guest_begin, warmfork_ivshmem_guest_end));
 }
 
-Result<std::uint64_t> run_peer(std::span<std::byte> memory, std::uint64_t sessions, std::uint64_t timeout_ns,
-                               const std::function<bool()>& cancelled) {
+Result<PeerEnd> run_peer(std::span<std::byte> memory, const std::string& name, std::uint64_t sessions,
+                         std::uint64_t timeout_ns, const std::function<bool()>& cancelled) {
   WARMFORK_TRY_ASSIGN(const Meeting meeting, meet(memory, {}, 1));
   WARMFORK_TRY_ASSIGN(Mapping copy, Mapping::anonymous(meeting.frame.size()));
   copy.populate();
@@ -262,28 +263,30 @@ Result<std::uint64_t> run_peer(std::span<std::byte> memory, std::uint64_t sessio
              .guest = page,
              .frame = meeting.frame.data(),
              .frame_capacity = meeting.frame.size(),
-             .copy = bytes_of(copy)});
+             .copy = bytes_of(copy),
+             .name = name.c_str()});
   peer.begin();
   const std::uint64_t most = ns_to_tsc(static_cast<double>(timeout_ns));
-  std::uint64_t completed = 0;
   std::uint64_t last = tsc_now();
-  for (std::uint64_t looks = 1; completed < sessions; ++looks) {
-    const bool taken_part = peer.session() != 0 && peer.message() != 0;
-    const Peer::Step step = peer.step();
-    if (step != Peer::Step::kNothing) last = tsc_now();
-    // A host that begins its next session at once may have overwritten the end of this one before it was seen here.
-    if (step == Peer::Step::kCompleted || (taken_part && peer.session() == 0)) ++completed;
+  Status why;
+  for (std::uint64_t looks = 1; peer.sessions() < sessions; ++looks) {
+    if (peer.step() != Peer::Step::kNothing) last = tsc_now();
     __builtin_ia32_pause();
     if (looks % 1024 != 0) continue;
-    if (cancelled()) return fail(ErrorKind::kCancelled, "interrupted");
+    if (cancelled()) {
+      why = fail(ErrorKind::kCancelled, "interrupted");
+      break;
+    }
     if (tsc_now() - last > most) {
-      return fail(ErrorKind::kDeadline,
-                  "nothing has come from a host for {} ms; the guest is {}, {} sessions completed",
-                  timeout_ns / 1'000'000, name_of(peer.state()), completed);
+      why = fail(ErrorKind::kDeadline, "nothing has come from a host for {} ms; the guest is {}",
+                 timeout_ns / 1'000'000, name_of(peer.state()));
+      break;
     }
     ::sched_yield();
   }
-  return completed;
+  peer.leave();
+  return PeerEnd{
+      .sessions = peer.sessions(), .frames = peer.frames(), .verified = peer.verified(), .why = std::move(why)};
 }
 
 }  // namespace warmfork::ivshmem

@@ -76,8 +76,13 @@ inline constexpr std::string_view kGuestRegion = "ivshmem-guest";
 
 /// Takes part as the guest in sessions of whoever is the host of `memory` (a file in the layout of protocol.hpp), until
 /// `sessions` of them have been completed, `cancelled` says so (kCancelled), or nothing has happened for `timeout_ns`
-/// (kDeadline). Returns how many were completed. Errors also: kUsage, memory too small.
-[[nodiscard]] Result<std::uint64_t> run_peer(std::span<std::byte> memory, std::uint64_t sessions,
-                                             std::uint64_t timeout_ns, const std::function<bool()>& cancelled);
+/// (kDeadline). However it ends, it says so to a host that waits. `name`: what it calls itself. Errors also: kUsage,
+/// memory too small.
+struct PeerEnd {
+  std::uint64_t sessions = 0, frames = 0, verified = 0;
+  Status why;  // success: as many sessions as it should
+};
+[[nodiscard]] Result<PeerEnd> run_peer(std::span<std::byte> memory, const std::string& name, std::uint64_t sessions,
+                                       std::uint64_t timeout_ns, const std::function<bool()>& cancelled);
 
 }  // namespace warmfork::ivshmem

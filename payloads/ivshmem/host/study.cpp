@@ -4,6 +4,7 @@
 #include "base/tsc_clock.hpp"
 #include "ivshmem/sha256.hpp"
 
+#include <sched.h>
 #include <time.h>
 
 #include <algorithm>
@@ -50,21 +51,25 @@ class Study {
       return all * (round + 1) / rounds - all * round / rounds;
     };
     for (std::uint64_t round = 0; round < rounds && !result_.ended; ++round) {
-      for (const Mode mode : options_.modes) {
+      each_mode(round, [&](Mode mode) {
         block(Part::kLatency, mode, options_.latency_frame, share(options_.messages, round));
-      }
+      });
     }
     for (std::size_t frame = 0; frame < options_.frames.size(); ++frame) {
       for (std::uint64_t round = 0; round < rounds && !result_.ended; ++round) {
-        for (const Mode mode : options_.modes) {
-          block(Part::kBandwidth, mode, frame, share(options_.iterations, round));
-        }
+        each_mode(round, [&](Mode mode) { block(Part::kBandwidth, mode, frame, share(options_.iterations, round)); });
       }
     }
     return std::move(result_);
   }
 
  private:
+  template <class Turn>
+  void each_mode(std::uint64_t round, const Turn& turn) {
+    round_ = round;
+    const std::size_t modes = options_.modes.size();
+    for (std::size_t i = 0; i < modes; ++i) turn(options_.modes[(i + round) % modes]);
+  }
   void block(Part part, Mode mode, std::size_t frame, std::uint64_t messages) {
     if (result_.ended || messages == 0) return;
     std::string where = fmt::format("{}, {}", name_of(mode), options_.frames[frame].name);
@@ -93,6 +98,7 @@ class Study {
     const std::uint64_t wall = tsc_now();
     const std::uint64_t used = thread_cpu_ns();
     WARMFORK_TRY(host.begin());
+    result_.guests[static_cast<std::size_t>(mode)] = host.guest_name();
     std::uint64_t& iteration = iterations_[static_cast<std::size_t>(part)][static_cast<std::size_t>(mode)][frame];
     const std::string block_name = where;
     const std::span<unsigned char> data = std::span(data_).first(options_.frames[frame].bytes());
@@ -109,6 +115,8 @@ class Study {
       sha256(data.data(), data.size(), hash);
       if (options_.tamper) options_.tamper(data, hash);
       apart_cpu += thread_cpu_ns() - apart_used;
+      // That has used up this thread's time, where others want the processor: not in the midst of a copy.
+      ::sched_yield();
       const Counts host_before = counters_.read();
       const Counts guest_before = runner.counts();
       WARMFORK_TRY_ASSIGN(const HostSide::Sample sample, host.send(data, hash));
@@ -119,6 +127,7 @@ class Study {
       row.mode = mode;
       row.frame = frame;
       row.iteration = ++iteration;
+      row.round = round_;
       result_.rows.push_back(row);
       if (options_.progress) options_.progress(block_name, ++done_, of_);
     }
@@ -141,6 +150,7 @@ class Study {
     }
     return all;
   }();
+  std::uint64_t round_ = 0;
   std::uint64_t done_ = 0, of_ = 0;
   StudyResult result_;
 };

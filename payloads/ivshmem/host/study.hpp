@@ -50,6 +50,7 @@ struct Row {
   Mode mode = Mode::kPolling;
   std::size_t frame = 0;        // of StudyOptions::frames
   std::uint64_t iteration = 0;  // from 1, for each part, mode and frame
+  std::uint64_t round = 0;      // in which the modes took their turns
   double host_write = 0, round_trip = 0;
   double hot = 0, cold = 0, copy = 0, verify = 0, guest_total = 0;
   Counts host_counts, guest_counts;
@@ -71,7 +72,8 @@ struct StudyOptions {
   std::vector<Mode> modes;
   std::uint64_t messages = 100;   // of the latency part, per mode
   std::uint64_t iterations = 10;  // of the bandwidth part, per frame and mode
-  std::uint64_t rounds = 5;       // the modes take turns so often, so that what disturbs one disturbs all
+  /// The modes take turns so often, each time another one first: what disturbs one disturbs all.
+  std::uint64_t rounds = 5;
   std::function<bool()> cancelled = [] { return false; };
   std::function<void(std::string_view what, std::uint64_t done, std::uint64_t of)> progress;
   /// For tests: called before each message with the frame and the hash that the guest will be told.
@@ -80,10 +82,11 @@ struct StudyOptions {
 
 struct StudyResult {
   std::vector<Row> rows;
-  std::array<CpuUse, 3> cpu;    // by Mode
-  std::optional<Error> ended;   // why it is not complete; rows are those before
-  std::string ended_where;      // "polling, 4k, message 7"
-  std::string why_not_counted;  // empty: all counters of both sides are there
+  std::array<CpuUse, 3> cpu;          // by Mode
+  std::optional<Error> ended;         // why it is not complete; rows are those before
+  std::string ended_where;            // "polling, 4k, message 7"
+  std::string why_not_counted;        // empty: all counters of both sides are there
+  std::array<std::string, 3> guests;  // by Mode: what the guest calls itself; empty: none has joined, or it has no name
 };
 
 /// Who answers in a mode, and in which memory; without a runner, nobody does.
