@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -60,6 +62,7 @@ void print_result(const BenchOptions& options, const bench::ResultFile& result) 
 }
 
 Status check_report_files(const BenchOptions& options) {
+  std::set<std::filesystem::path> taken;
   for (const std::string& file : report_files(options)) {
     std::string folder = std::filesystem::path(file).parent_path();
     if (folder.empty()) folder = ".";
@@ -70,7 +73,13 @@ Status check_report_files(const BenchOptions& options) {
       return fail(ErrorKind::kHost, "{}: is a directory", file);
     }
     // What is no regular file (a device, a pipe) is opened when it is written.
-    if (::stat(file.c_str(), &status) != 0 && ::access(folder.c_str(), W_OK) != 0) return fail_errno("{}", folder);
+    const bool there = ::stat(file.c_str(), &status) == 0;
+    if (!there && ::access(folder.c_str(), W_OK) != 0) return fail_errno("{}", folder);
+    if ((there && !S_ISREG(status.st_mode)) || printed_into(file)) continue;  // those take as many as there are
+    std::error_code ignored;
+    if (!taken.insert(std::filesystem::weakly_canonical(std::filesystem::absolute(file), ignored)).second) {
+      return fail(ErrorKind::kUsage, "{}: two reports would go there", file);
+    }
   }
   return {};
 }

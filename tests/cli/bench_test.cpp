@@ -190,6 +190,11 @@ TEST_F(BenchTest, WritesEveryFigureWithItsDistributionAndFloor) {
   for (const auto& [name, figure] : figures) {
     if (!figure.at("floor").is_null()) EXPECT_TRUE(figures.contains(figure.at("floor"))) << name;
   }
+  // Parameters are what a figure is compared by: nothing that another build may change.
+  for (const char* name : {"snapshot/size/full", "snapshot/save/layer", "floors/snapshot/write/full"}) {
+    EXPECT_THAT(figures[name].at("params").dump(), ::testing::MatchesRegex("\\{\"window_bytes\":[0-9.]+\\}")) << name;
+    EXPECT_GT(figures[name].at("counters").at("stored_bytes"), 0) << name;
+  }
   // The one figure that is not a matter of speed: exactly one ioctl a call.
   EXPECT_EQ(figures["lifecycle/vmcall/warm"].at("counters").at("kvm_run_per_call").get<double>(), 1.0);
 }
@@ -257,6 +262,12 @@ TEST_F(BenchTest, UnknownSuiteAndUnwritableFileAreRefused) {
     EXPECT_THAT(ended.err, HasSubstr("/nonexistent"));
     EXPECT_LT(ended.seconds, 2) << "said before anything is measured";
   }
+}
+
+TEST_F(BenchTest, TwoReportsIntoOneFileAreRefused) {
+  const Ended ended = run_cli({"bench", "lc3", "--csv", path("r"), "--markdown", path("./r")});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.err, HasSubstr("two reports would go there"));
 }
 
 // A device without space is where a file system without any leads: the others are written, and nothing is half there.
