@@ -3,6 +3,7 @@
 #include "base/file.hpp"
 #include "bench/lifecycle_report.hpp"
 #include "bench/outliers.hpp"
+#include "bench/readme_tables.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
 
