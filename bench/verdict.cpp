@@ -118,11 +118,17 @@ Comparison compare_runs(const ResultFile& before, const ResultFile& after, bool 
   Comparison comparison;
   const auto first = by_identity(before.figures);
   const auto second = by_identity(after.figures);
+  auto& notes = comparison.notes;
   for (const Figure& figure : after.figures) {
     const auto found = first.find(identity(figure));
     if (second.at(identity(figure)) != &figure) continue;
     if (found == first.end()) {
       comparison.only_after.push_back(full_name(figure));
+      continue;
+    }
+    if (found->second->unit != figure.unit) {
+      notes.push_back(fmt::format("{} is not compared: it was in {} and is in {}", printable(full_name(figure)),
+                                  printable(found->second->unit), printable(figure.unit)));
       continue;
     }
     for (const Quantile& quantile : kQuantiles) {
@@ -134,7 +140,6 @@ Comparison compare_runs(const ResultFile& before, const ResultFile& after, bool 
     if (!second.contains(identity(figure)) && first.at(identity(figure)) == &figure)
       comparison.only_before.push_back(full_name(figure));
   }
-  auto& notes = comparison.notes;
   if (const std::string why = foreign(before.context, after.context); !why.empty()) {
     notes.push_back("foreign: ratios say something about the machines, not about the builds (" + why + ")");
   }

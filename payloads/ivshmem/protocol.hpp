@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace warmfork::ivshmem {
 
@@ -150,6 +151,11 @@ inline void store(std::uint64_t* word, std::uint64_t value) { __atomic_store_n(w
 /// One look at a word of the peer's without any order: validate, then use.
 [[nodiscard]] inline std::uint64_t load_once(const std::uint64_t* word) {
   return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+/// A word that the other side may be looking at, and believes by others only.
+template <class Word>
+void store_once(Word* word, std::type_identity_t<Word> value) {
+  __atomic_store_n(word, value, __ATOMIC_RELAXED);
 }
 
 }  // namespace warmfork::ivshmem

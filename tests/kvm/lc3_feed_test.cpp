@@ -382,10 +382,10 @@ TEST_P(Lc3Feed, APageThatIsNotWhatItsReaderHasWrittenIsReported) {
   const auto readers = start({program(ten_and("STI R0, IN_WAIT\nHALT\n").c_str())}, *words, {.warm_up = false});
   ASSERT_NE(readers, nullptr);
   publish(*readers, *words, 0, 100);
-  const auto& page = *reinterpret_cast<const ring::BroadcastReaderPage*>(readers->cursor_page(0).bytes().data());
+  auto& page = *reinterpret_cast<ring::BroadcastReaderPage*>(readers->cursor_page(0).bytes().data());
   for (int i = 0; i < 10'000 && ring::load_acquire(&page.sequence) != 10; ++i) ::usleep(1000);
   ASSERT_EQ(ring::load_acquire(&page.sequence), 10U);
-  std::memset(readers->cursor_page(0).bytes().data(), 0, ring::kPageBytes);
+  for (std::uint64_t* word : {&page.magic, &page.position, &page.sequence, &page.lost}) ring::store_relaxed(word, 0);
   const feed::ReaderReport& report = readers->finish().front();
   EXPECT_EQ(report.received, 0U);
   EXPECT_EQ(report.program->end, "halted");

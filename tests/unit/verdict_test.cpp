@@ -194,6 +194,17 @@ TEST(Verdicts, MediansAreKnownWhenEveryIntervalIsNarrow) {
       precise(compare_runs({.context = {}, .figures = {few}}, {.context = {}, .figures = {few}}, true, {}), {}));
 }
 
+TEST(Verdicts, FiguresOfDifferentUnitsAreNotCompared) {
+  Figure before{.name = "a", .unit = "ns", .samples = 1000};
+  before.rounds["p50"] = std::vector<double>(10, 100);
+  Figure after = before;
+  after.unit = "ops/s";
+  const Comparison comparison =
+      compare_runs({.context = {}, .figures = {before}}, {.context = {}, .figures = {after}}, true, {});
+  EXPECT_TRUE(comparison.judgements.empty());
+  EXPECT_THAT(comparison.notes, ::testing::ElementsAre("a is not compared: it was in ns and is in ops/s"));
+}
+
 TEST(Verdicts, OfRatesMoreIsFaster) {
   const auto run = [](double rate) {
     ResultFile result;

@@ -168,11 +168,12 @@ Status HostSide::begin() {
   message_ = 0;
   watch_ = GuestWatch(session);
   WARMFORK_TRY(move(HostState::kInitializing));
-  page.version = kVersion;
-  page.page_bytes = kPageBytes;
-  page.frame_offset = kFrameOffset;
-  page.frame_capacity = meeting_.frame.size();
-  page.frame_bytes = 0;
+  // A guest of the session before may just be looking at them; it believes them behind magic and state only.
+  store_once(&page.version, kVersion);
+  store_once(&page.page_bytes, kPageBytes);
+  store_once(&page.frame_offset, kFrameOffset);
+  store_once(&page.frame_capacity, meeting_.frame.size());
+  store_once(&page.frame_bytes, 0);
   std::memset(page.sha256, 0, sizeof page.sha256);
   store(&page.magic, kMagic);
   WARMFORK_TRY(move(HostState::kReady));
