@@ -1,5 +1,6 @@
 // The tables of the README that `warmfork bench` fills, against a result file that is kept for this: what is measured
-// is not looked at, and nothing is.
+// is not looked at, and nothing is. Any result with these figures does; the one kept is that of the README's numbers,
+// without distributions and rounds.
 #include "process.hpp"
 
 #include <gmock/gmock.h>
