@@ -128,16 +128,19 @@ class ProfileOf : public Lc3Test, public ::testing::WithParamInterface<lc3::Engi
 TEST_P(ProfileOf, FindsTheSharesOfTwoLoopsAndChangesNothing) {
   using Tier = lc3::ProfilePoint::Tier;
   const lc3::Program code = program(kTwoLoops);
-  const std::uint16_t first = code.find_symbol("LONG")->address, second = code.find_symbol("SHORT")->address;
   const auto vm = make_lc3({.engine = GetParam(), .locate_samples = true});
   ASSERT_NE(vm, nullptr);
   ASSERT_TRUE(vm->load(code));
   lc3::Profile profile;
   vm->sample_into(profile);
-  const auto located = [&] {  // in LC-3 code, and not on the way into it
+  // In the turns of a loop, from its label to the branch back. On an emulated machine up to two thirds of the samples
+  // of a run are at the few instructions between the loops, which says nothing of the loops' shares.
+  const auto in_loop = [&](std::string_view label) {
+    const std::uint16_t begin = code.find_symbol(label)->address, end = begin + 10;
     std::uint64_t count = 0;
     for (const auto& [point, samples] : profile.counts) {
-      count += point.tier == Tier::kEntry || point.tier == Tier::kGuest ? 0 : samples;
+      const bool in_code = point.tier != Tier::kEntry && point.tier != Tier::kGuest;
+      if (in_code && point.pc >= begin && point.pc < end) count += samples;
     }
     return count;
   };
@@ -146,8 +149,8 @@ TEST_P(ProfileOf, FindsTheSharesOfTwoLoopsAndChangesNothing) {
   {
     const auto sampler = Sampler::start(1997);
     ASSERT_TRUE(sampler) << sampler.error().message;
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (located() < kEnough && std::chrono::steady_clock::now() < until) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(40);
+    while (in_loop("LLOOP") + in_loop("SLOOP") < kEnough && std::chrono::steady_clock::now() < until) {
       const auto run = vm->run(kSlice);
       ASSERT_TRUE(run) << run.error().message;
       ASSERT_EQ(run->stop, lc3::StopReason::kBudget);
@@ -166,21 +169,16 @@ TEST_P(ProfileOf, FindsTheSharesOfTwoLoopsAndChangesNothing) {
   EXPECT_EQ(run->executed, executed);
   EXPECT_EQ(*sampled, *other->registers());
 
-  std::uint64_t in_first = 0, in_second = 0, compiled = 0;
+  std::uint64_t compiled = 0;
   for (const auto& [point, count] : profile.counts) {
-    if (point.tier == Tier::kEntry || point.tier == Tier::kGuest) continue;
-    if (point.tier != Tier::kInterpreter) compiled += count;
-    if (point.pc >= second) {
-      in_second += count;
-    } else if (point.pc >= first) {
-      in_first += count;
-    }
+    if (point.tier == Tier::kXbyak || point.tier == Tier::kLlvm) compiled += count;
   }
   if (GetParam() == lc3::Engine::kInterpreter) EXPECT_EQ(compiled, 0U);
-  ASSERT_GE(in_first + in_second, 200U) << "of " << profile.samples;
-  const double share = static_cast<double>(in_first) / static_cast<double>(in_first + in_second);
-  EXPECT_GT(share, 0.62) << in_first << " : " << in_second;
-  EXPECT_LT(share, 0.88) << in_first << " : " << in_second;
+  const std::uint64_t in_long = in_loop("LLOOP"), in_short = in_loop("SLOOP");
+  ASSERT_GE(in_long + in_short, 200U) << "of " << profile.samples;
+  const double share = static_cast<double>(in_long) / static_cast<double>(in_long + in_short);
+  EXPECT_GT(share, 0.55) << in_long << " : " << in_short;
+  EXPECT_LT(share, 0.92) << in_long << " : " << in_short;
   if (GetParam() == lc3::Engine::kXbyak) EXPECT_GT(compiled, profile.samples / 2);
 }
 INSTANTIATE_TEST_SUITE_P(Engines, ProfileOf,
