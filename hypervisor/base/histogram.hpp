@@ -107,6 +107,14 @@ class Histogram {
   [[nodiscard]] double grouped_quantile(double fraction, double step) const {
     return grouped_at(fraction * static_cast<double>(count_), step);
   }
+  /// By how much recorded values exceed `limit`, summed up over those that do (to within their buckets).
+  [[nodiscard]] double sum_beyond(double limit) const {
+    double sum = 0;
+    for (std::size_t i = 0; i < buckets_.size(); ++i) {
+      if (buckets_[i] != 0 && middle(i) > limit) sum += static_cast<double>(buckets_[i]) * (middle(i) - limit);
+    }
+    return sum;
+  }
   /// How many of them are less than `low` or greater than `high` (to within their buckets).
   [[nodiscard]] std::uint64_t count_outside(double low, double high) const {
     std::uint64_t outside = 0;

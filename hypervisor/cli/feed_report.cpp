@@ -66,6 +66,12 @@ nlohmann::ordered_json to_json(const feed::Certificate& certificate, int code) {
   if (certificate.lateness) {
     json["lateness_ns"] = to_json(*certificate.lateness);
   }
+  if (const auto& floor = certificate.floor) {
+    json["lateness_floor_ns"] = {
+        {"p99", floor->p99_ns}, {"p999", floor->p999_ns}, {"max", floor->max_ns}, {"resolution", floor->resolution_ns}};
+    json["waiting"] = {
+        {"seconds", floor->waited_seconds}, {"stalls", floor->stalls}, {"stalled_seconds", floor->stalled_seconds}};
+  }
   if (certificate.max_late_ns) {
     json["max_late_ns"] = *certificate.max_late_ns;
     json["late"] = certificate.late;

@@ -79,6 +79,17 @@ Certificate make_certificate(ReplayFacts facts) {
   if (facts.schedule.paced() && counters.packets != 0) {
     certificate.lateness = quantiles_of(counters.lateness, facts.ns_per_tick);
   }
+  if (const Waiting& waiting = counters.waiting; waiting.ticks() != 0) {
+    const double ns = facts.ns_per_tick;
+    const Histogram& stalls = waiting.stalls();
+    certificate.floor = {.waited_seconds = static_cast<double>(waiting.ticks()) * ns / 1e9,
+                         .stalls = stalls.count(),
+                         .stalled_seconds = stalls.mean() * static_cast<double>(stalls.count()) * ns / 1e9,
+                         .resolution_ns = static_cast<double>(Waiting::kShortestStall) * ns,
+                         .p99_ns = waiting.lateness(0.99) * ns,
+                         .p999_ns = waiting.lateness(0.999) * ns,
+                         .max_ns = static_cast<double>(stalls.max()) * ns};
+  }
   certificate.interrupted = counters.interrupted;
   certificate.max_late_ns = facts.max_late_ns;
   if (facts.max_late_ns) {
@@ -135,6 +146,15 @@ std::string to_text(const Certificate::Lateness& times) {
                      time_text(times.p99_ns), time_text(times.p999_ns), time_text(times.max_ns));
 }
 
+std::string to_text(const Certificate::Floor& floor) {
+  const auto quantile = [&](double ns) {
+    return (ns == 0 ? "< " : "") + time_text(ns == 0 ? floor.resolution_ns : ns);
+  };
+  return fmt::format("p99 {}, p99.9 {}, max {}: the CPU was away {} times, {:.2f} % of the {:.2f} s of waiting",
+                     quantile(floor.p99_ns), quantile(floor.p999_ns), quantile(floor.max_ns), floor.stalls,
+                     100 * floor.stalled_seconds / floor.waited_seconds, floor.waited_seconds);
+}
+
 std::string to_text(const ReaderReport& reader, const ProgramReport& program) {
   std::string text = fmt::format("{}: {} received, {} lost", reader.name, reader.received, reader.dropped);
   if (reader.received != 0) {
@@ -176,6 +196,7 @@ std::string to_text(const Certificate& certificate) {
   if (certificate.lateness) {
     line("lateness", to_text(*certificate.lateness));
   }
+  if (certificate.floor) line("its floor", to_text(*certificate.floor));
   if (certificate.max_late_ns) {
     line("late", fmt::format("{} packets by more than {}", certificate.late, time_text(*certificate.max_late_ns)));
   }

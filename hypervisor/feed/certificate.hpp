@@ -28,6 +28,14 @@ struct Certificate {
   struct Lateness {
     double p50_ns = 0, p90_ns = 0, p99_ns = 0, p999_ns = 0, max_ns = 0, mean_ns = 0;
   };
+  /// What the machine itself made of packets' times, seen while the replay only waited (Waiting).
+  struct Floor {
+    double waited_seconds = 0;
+    std::uint64_t stalls = 0;  // longer than resolution_ns
+    double stalled_seconds = 0;
+    double resolution_ns = 0;
+    double p99_ns = 0, p999_ns = 0, max_ns = 0;  // lateness if sending took no time; 0: less than resolution_ns
+  };
   /// What readers have sent back.
   struct Answers {
     std::uint64_t count = 0;
@@ -44,6 +52,7 @@ struct Certificate {
   double wire_gbps = 0;  // with preambles, check sequences and gaps
   std::optional<double> wanted_packets_per_second;
   std::optional<Lateness> lateness;  // nothing if unpaced or if nothing was sent
+  std::optional<Floor> floor;        // nothing if it never waited
   std::optional<double> max_late_ns;
   std::uint64_t late = 0;  // packets by more than that
   std::vector<ReaderReport> readers;

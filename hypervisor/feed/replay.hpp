@@ -12,6 +12,7 @@
 #include "base/tsc_clock.hpp"
 #include "feed/schedule.hpp"
 #include "feed/tape.hpp"
+#include "feed/waiting.hpp"
 #include "metrics/metrics.hpp"
 
 #include <array>
@@ -21,6 +22,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <utility>
 
 namespace warmfork::feed {
 
@@ -74,6 +76,7 @@ struct ReplayCounters {
   std::uint64_t late = 0;            // packets by more than max_late
   bool interrupted = false;          // by ReplayControl::stop
   Histogram lateness;                // ticks, of all packets; nothing if unpaced
+  Waiting waiting;                   // for packets' times
 };
 
 /// Where the lateness of packets goes, if anybody wants metrics.
@@ -131,7 +134,8 @@ void replay(const Tape& tape, const Schedule& schedule, Sink& sink, Clock& clock
         } else if (when - now > kRest) {
           _mm_pause();
         }
-        now = clock.now();
+        const std::uint64_t before = std::exchange(now, clock.now());
+        counters.waiting.record(now - before);
       }
       if (control.stop.load(std::memory_order_relaxed)) {
         counters.interrupted = true;

@@ -64,6 +64,13 @@ TEST_F(FeedTest, ReplayCertifiesWhatWasSent) {
     EXPECT_GE(certificate.at("lateness_ns").at(quantile).get<double>(), previous) << quantile;
     previous = certificate.at("lateness_ns").at(quantile);
   }
+  // 30 ms, in which it had to wait for most packets.
+  const json& floor = certificate.at("lateness_floor_ns");
+  EXPECT_LE(floor.at("p99"), floor.at("p999"));
+  EXPECT_LE(floor.at("p999"), floor.at("max"));
+  EXPECT_GT(certificate.at("waiting").at("seconds"), 0);
+  EXPECT_LE(certificate.at("waiting").at("seconds"), certificate.at("seconds"));
+  EXPECT_LE(certificate.at("waiting").at("stalled_seconds"), certificate.at("waiting").at("seconds"));
   const json& reader = certificate.at("readers").at(0);
   EXPECT_EQ(reader.at("received"), 6000);
   EXPECT_EQ(reader.at("bytes"), 6000 * 60);
@@ -89,6 +96,7 @@ TEST_F(FeedTest, ReplayAtEveryPace) {
   const json fastest = json::parse(run_cli({"replay", feed, "--max", "--readers", "0", "--json"}).out);
   EXPECT_EQ(fastest.at("sent").at("packets"), 2001);
   EXPECT_FALSE(fastest.contains("lateness_ns"));
+  EXPECT_FALSE(fastest.contains("lateness_floor_ns"));
 }
 
 TEST_F(FeedTest, LatePacketsFailTheReplay) {

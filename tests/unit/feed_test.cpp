@@ -97,7 +97,12 @@ TEST(ScheduleTest, PacketsPerSecondAndSpeeds) {
 struct FakeClock {
   std::uint64_t time = 1'000'000;
   std::uint64_t step = 1;
-  std::uint64_t now() { return time += step; }
+  std::uint64_t away_at = ~std::uint64_t{0}, away = 0;  // the first look behind that time comes so much later
+  std::uint64_t now() {
+    time += step;
+    if (time > away_at) time += std::exchange(away, 0);
+    return time;
+  }
 };
 
 struct FakeSink {
@@ -202,6 +207,30 @@ TEST_F(ReplayTest, AStoppedReplayHasShownWhatItCounts) {
   EXPECT_THAT(sink.batches, ElementsAre(16, 16, 6));
 }
 
+TEST_F(ReplayTest, WhatTheProcessorDoesElsewhereIsSeenOnlyWhileTheReplayWaits) {
+  sink_.stalls[1] = 30'000;  // the sink's own
+  clock_.away_at = clock_.time + 250'000;
+  clock_.away = 7'000;
+  const ReplayCounters counters = run(tape_of({0, 100'000, 200'000, 300'000}), {});
+  EXPECT_EQ(counters.waiting.ticks(), 300'000u - 30'001 - 2) << "all but the sink's, and what two more packets took";
+  EXPECT_EQ(counters.waiting.stalls().count(), 1u);
+  EXPECT_EQ(counters.waiting.stalls().max(), 7'001u);
+}
+
+TEST(WaitingTest, FindsHowLatePacketsWouldBeThatCostNothing) {
+  Waiting waiting;
+  EXPECT_EQ(waiting.lateness(0.99), 0) << "it never waited";
+  for (unsigned i = 0; i < 8'000; ++i) waiting.record(100);
+  EXPECT_EQ(waiting.lateness(0.99), 0) << "without a stall";
+  for (unsigned i = 0; i < 10; ++i) waiting.record(20'000);
+  EXPECT_EQ(waiting.ticks(), 1'000'000u);
+  EXPECT_EQ(waiting.stalls().count(), 10u) << "not the short ones";
+  // 1 % of all packets are those due in the first 1,000 ticks of each stall; 0.1 %, in the first 100.
+  EXPECT_NEAR(waiting.lateness(0.99), 19'000, 20);
+  EXPECT_NEAR(waiting.lateness(0.999), 19'900, 20);
+  EXPECT_EQ(waiting.lateness(0.5), 0) << "fewer than half are late at all";
+}
+
 TEST_F(ReplayTest, LoopsGoOnWithTheSameDistances) {
   const ReplayCounters counters = run(tape_of({50, 150}), {}, {.loops = 3});
   ASSERT_EQ(counters.packets, 6u);
@@ -237,7 +266,8 @@ TEST_F(ReplayTest, StopsWhileItWaits) {
 TEST_F(ReplayTest, TheCertificateAddsUp) {
   sink_.stalls[3] = 50'000;
   const Tape tape = tape_of({0, 1'000, 2'000}, 60);
-  const ReplayCounters counters = run(tape, {}, {.loops = 2, .max_late = 10'000});
+  ReplayCounters counters = run(tape, {}, {.loops = 2, .max_late = 10'000});
+  counters.waiting.record(4'000);
   const std::uint64_t checksum = expected_checksum(tape, 6);
   const Certificate certificate = make_certificate(
       {.tape = tape,
@@ -253,6 +283,12 @@ TEST_F(ReplayTest, TheCertificateAddsUp) {
   EXPECT_NEAR(certificate.seconds, 2e-9 * static_cast<double>(counters.end - counters.begin), 1e-12);
   EXPECT_NEAR(certificate.packets_per_second, 6 / certificate.seconds, 1e-6);
   EXPECT_NEAR(certificate.lateness->max_ns, 2 * 50'001, 2);
+  ASSERT_TRUE(certificate.floor);
+  EXPECT_EQ(certificate.floor->stalls, 1u);
+  EXPECT_NEAR(certificate.floor->stalled_seconds, 2e-9 * 4'000, 2e-11);
+  EXPECT_NEAR(certificate.floor->waited_seconds, 2e-9 * static_cast<double>(counters.waiting.ticks()), 1e-15);
+  EXPECT_NEAR(certificate.floor->max_ns, 8'000, 20);
+  EXPECT_GT(certificate.floor->p99_ns, certificate.floor->resolution_ns);
   EXPECT_EQ(certificate.late, 3u) << "the one, and the two behind it";
   EXPECT_FALSE(certificate.passed());
   EXPECT_THAT(certificate.failures, ElementsAre(HasSubstr("3 packets were late by more than 20.00 µs"),
