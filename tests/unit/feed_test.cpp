@@ -177,24 +177,36 @@ TEST_F(ReplayTest, LatenessCountsFromTheScheduleAndNotFromThePacketBefore) {
                    1 + 1 + 1001 + 902 + 803 + 704 + 605 + 506 + 407 + 308 + 209 + 110 + 11 + 1 + 1);
 }
 
-// A packet every 100 ticks, and each alone as long as the replay is on time; the fourth takes 5,000.
+// A packet every 100 ticks, and each alone as long as the replay is on time; the fourth takes 20,000.
 TEST_F(ReplayTest, PacketsThatAreLateAreShownSeveralAtATime) {
-  FakeBatchSink sink{.clock = clock_, .stall_at_fourth = 5'000};
+  FakeBatchSink sink{.clock = clock_, .stall_at_fourth = 20'000};
   const Tape tape = tape_of({0, 100});
   schedule_ = *Schedule::make(tape, {}, kGHz);
   ReplayCounters counters;
-  replay(tape, schedule_, sink, clock_, {.loops = 40, .max_late = 100}, control_, counters);
-  EXPECT_EQ(sink.shown, 80u) << "all, at the end";
-  EXPECT_EQ(counters.packets, 80u);
-  EXPECT_EQ(control_.published.load(), 80u);
+  replay(tape, schedule_, sink, clock_, {.loops = 120, .max_late = 100}, control_, counters);
+  EXPECT_EQ(sink.shown, 240u) << "all, at the end";
+  EXPECT_EQ(counters.packets, 240u);
+  EXPECT_EQ(control_.published.load(), 240u);
   ASSERT_GE(sink.batches.size(), 10u);
   const std::vector<std::uint64_t> begin(sink.batches.begin(), sink.batches.begin() + 8);
-  // 5,000 ticks late are 50 packets: three batches of the largest size, and what has become due meanwhile.
-  EXPECT_THAT(begin, ElementsAre(1, 1, 1, 1, 16, 16, 16, 2));
+  // 20,000 ticks late are 200 packets: three batches of the largest size, and what has become due meanwhile.
+  EXPECT_THAT(begin, ElementsAre(1, 1, 1, 1, 64, 64, 64, 8));
   EXPECT_TRUE(std::all_of(sink.batches.begin() + 8, sink.batches.end(), [](auto size) { return size == 1; }));
-  EXPECT_EQ(counters.lateness.count(), 80u) << "each has a lateness";
-  EXPECT_EQ(counters.lateness.max(), 5'001u);
-  EXPECT_EQ(counters.late, 1u + 49u) << "the one that took so long, and those behind it but the last, which is 1 late";
+  EXPECT_EQ(counters.lateness.count(), 240u) << "each has a lateness";
+  EXPECT_EQ(counters.lateness.max(), 20'001u);
+  EXPECT_EQ(counters.late, 1u + 199u) << "the one that took so long, and those behind it but the last, which is 1 late";
+}
+
+// Copying a large packet takes longer than showing it.
+TEST_F(ReplayTest, LargePacketsDoNotWaitForManyOthers) {
+  FakeBatchSink sink{.clock = clock_};
+  auto builder = TapeBuilder::create(10 * Packet::footprint(1'500));
+  for (unsigned i = 0; i < 10; ++i) std::ranges::fill(*builder->add(i, 1'500, 1'500), std::byte{0});
+  const Tape tape = builder->finish();
+  schedule_ = *Schedule::make(tape, {.kind = Pace::Kind::kUnpaced}, kGHz);
+  ReplayCounters counters;
+  replay(tape, schedule_, sink, clock_, {}, control_, counters);
+  EXPECT_THAT(sink.batches, ElementsAre(3, 3, 3, 1)) << "4,096 bytes, and what the last one has beyond";
 }
 
 TEST_F(ReplayTest, AStoppedReplayHasShownWhatItCounts) {
@@ -202,9 +214,9 @@ TEST_F(ReplayTest, AStoppedReplayHasShownWhatItCounts) {
   const Tape tape = tape_of({0, 100});
   schedule_ = *Schedule::make(tape, {.kind = Pace::Kind::kUnpaced}, kGHz);
   ReplayCounters counters;
-  replay(tape, schedule_, sink, clock_, {.loops = 19}, control_, counters);
-  EXPECT_EQ(counters.packets, 38u);
-  EXPECT_THAT(sink.batches, ElementsAre(16, 16, 6));
+  replay(tape, schedule_, sink, clock_, {.loops = 69}, control_, counters);
+  EXPECT_EQ(counters.packets, 138u);
+  EXPECT_THAT(sink.batches, ElementsAre(64, 64, 10));
 }
 
 TEST_F(ReplayTest, WhatTheProcessorDoesElsewhereIsSeenOnlyWhileTheReplayWaits) {

@@ -89,6 +89,33 @@ class CoarseClock {
   std::mt19937_64 random{5};
 };
 
+TEST(Histogram, SeveralAtOnceAreAsEachAlone) {
+  const std::vector<std::uint64_t> values{7, 0, 3'000, 1U << 20, ~std::uint64_t{0}, 7};
+  Histogram one, all;
+  for (const std::uint64_t value : values) one.record(value);
+  all.record_each({});
+  EXPECT_EQ(all.count(), 0U);
+  EXPECT_EQ(all.min(), 0U);
+  all.record_each(std::span(values).first(2));
+  all.record_each(std::span(values).subspan(2));
+  EXPECT_EQ(all.count(), one.count());
+  EXPECT_EQ(all.min(), one.min());
+  EXPECT_EQ(all.max(), one.max());
+  EXPECT_DOUBLE_EQ(all.mean(), one.mean());
+  EXPECT_DOUBLE_EQ(all.stddev(), one.stddev());
+  for (std::uint64_t rank = 1; rank <= values.size(); ++rank) EXPECT_EQ(all.at_rank(rank), one.at_rank(rank)) << rank;
+}
+
+TEST(Histogram, SumBeyondCountsOnlyTheExcess) {
+  Histogram histogram;
+  EXPECT_EQ(histogram.sum_beyond(0), 0);
+  for (const unsigned value : {100U, 200U, 200U, 1'000U}) histogram.record(value);
+  EXPECT_EQ(histogram.sum_beyond(0), 1'500);
+  EXPECT_EQ(histogram.sum_beyond(200), 800);
+  EXPECT_EQ(histogram.sum_beyond(150), 50 + 50 + 850);
+  EXPECT_EQ(histogram.sum_beyond(1'000), 0);
+}
+
 TEST(Histogram, GroupedMediansAreFractionsOfTheClocksStepFromTheTruth) {
   for (const double spread : {0.0, 0.02, 0.2}) {
     for (double truth = 130; truth < 4000; truth *= 1.1) {
