@@ -1,6 +1,7 @@
 #include "bench/builds.hpp"
 
 #include "base/unique_fd.hpp"
+#include "bench/rounds.hpp"
 
 #include <fcntl.h>
 #include <signal.h>

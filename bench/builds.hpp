@@ -7,7 +7,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "bench/result.hpp"
+#include "bench/result_file.hpp"
 
 #include <functional>
 #include <string>

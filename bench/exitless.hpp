@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "bench/result.hpp"
+#include "bench/figure.hpp"
 #include "bench/suites.hpp"
 
 #include <vector>

@@ -1,5 +1,6 @@
 #include "bench/lifecycle_report.hpp"
 
+#include "bench/figure_text.hpp"
 #include "bench/plot.hpp"
 
 #include <fmt/format.h>

@@ -1,6 +1,7 @@
 #include "bench/outliers.hpp"
 
 #include "base/file.hpp"
+#include "bench/figure_text.hpp"
 
 #include <unistd.h>
 

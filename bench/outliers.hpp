@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "bench/result.hpp"
+#include "bench/figure.hpp"
 #include "kvm/kvm.hpp"
 #include "warmfork/lc3/protocol.hpp"
 

@@ -1,6 +1,7 @@
 #include "bench/readme_tables.hpp"
 
 #include "base/printable.hpp"
+#include "bench/figure_text.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -13,7 +13,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "bench/result.hpp"
+#include "bench/result_file.hpp"
 
 #include <string>
 

@@ -1,6 +1,7 @@
 #include "bench/report.hpp"
 
 #include "base/printable.hpp"
+#include "bench/figure_text.hpp"
 #include "bench/plot.hpp"
 
 #include <algorithm>

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "bench/result.hpp"
+#include "bench/result_file.hpp"
 #include "bench/verdict.hpp"
 
 #include <string>

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "bench/figure.hpp"
 #include "bench/noise.hpp"
-#include "bench/result.hpp"
 #include "kvm/kvm.hpp"
 
 #include <algorithm>

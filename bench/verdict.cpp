@@ -1,6 +1,7 @@
 #include "bench/verdict.hpp"
 
 #include "base/printable.hpp"
+#include "bench/figure_text.hpp"
 
 #include <algorithm>
 #include <cmath>

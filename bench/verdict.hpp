@@ -11,7 +11,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "bench/result.hpp"
+#include "bench/result_file.hpp"
 #include "bench/statistics.hpp"
 
 #include <array>

@@ -1,5 +1,6 @@
 #include "bench_measure.hpp"
 
+#include "bench/rounds.hpp"
 #include "bench/suites.hpp"
 #include "console.hpp"
 

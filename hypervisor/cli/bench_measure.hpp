@@ -4,6 +4,7 @@
 #pragma once
 
 #include "bench/report.hpp"
+#include "bench/result_file.hpp"
 #include "bench_options.hpp"
 #include "kvm/kvm.hpp"
 

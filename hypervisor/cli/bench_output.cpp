@@ -1,9 +1,11 @@
 #include "bench_output.hpp"
 
 #include "base/file.hpp"
+#include "bench/figure_text.hpp"
 #include "bench/lifecycle_report.hpp"
 #include "bench/outliers.hpp"
 #include "bench/readme_tables.hpp"
+#include "bench/result_file.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
 

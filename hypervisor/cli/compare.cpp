@@ -2,7 +2,10 @@
 #include "bench/compare.hpp"
 
 #include "base/file.hpp"
+#include "bench/context.hpp"
+#include "bench/figure_text.hpp"
 #include "bench/plot.hpp"
+#include "bench/result_file.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "machine/backend_probe.hpp"

@@ -1,4 +1,5 @@
 // warmfork doctor: what this machine's KVM really does, and what its raw operations cost.
+#include "bench/figure_text.hpp"
 #include "bench/suites.hpp"
 #include "console.hpp"
 #include "exit_codes.hpp"

@@ -305,8 +305,8 @@ Result<Ended> replay_to_programs(const Options& options, const Plan& plan, const
   WARMFORK_TRY_ASSIGN(ended.replayed, replay_into(*readers, feed, plan, signals));
   ended.readers = readers->finish(ended.replayed.counters.interrupted);
   if (answers_file) {
-    ended.transmitted = readers->write_answers(std::move(*answers_file), epoch, epoch_ns);
-    const lc3::Answers& answers = readers->answers();
+    ended.transmitted = readers->answers().write(std::move(*answers_file), epoch, epoch_ns);
+    const lc3::Answers& answers = readers->answers().counts();
     ended.answers = feed::Certificate::Answers{.count = answers.count,
                                                .unnamed = answers.unnamed,
                                                .unkept = answers.unkept,

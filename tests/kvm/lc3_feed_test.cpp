@@ -266,7 +266,7 @@ TEST_P(Lc3Feed, AnswersComeBackAndAreTimed) {
   const std::uint64_t epoch = tsc_now();
   publish(*readers, decoded->tape, 0, 100);
   expect_lossless(readers->finish().front(), number);
-  const lc3::Answers& answers = readers->answers();
+  const lc3::Answers& answers = readers->answers().counts();
   EXPECT_EQ(answers.count, expected.size());
   EXPECT_EQ(answers.unnamed, 0U);
   EXPECT_EQ(answers.unkept, 0U);
@@ -276,7 +276,7 @@ TEST_P(Lc3Feed, AnswersComeBackAndAreTimed) {
       (std::filesystem::temp_directory_path() / fmt::format("warmfork-answers-{}.pcap", ::getpid())).string();
   auto file = feed::PcapWriter::create(path);
   ASSERT_TRUE(file) << file.error().message;
-  ASSERT_TRUE(readers->write_answers(std::move(*file), epoch, 1'000'000'000));
+  ASSERT_TRUE(readers->answers().write(std::move(*file), epoch, 1'000'000'000));
   const auto written = feed::read_pcap(path);
   std::filesystem::remove(path);
   ASSERT_TRUE(written) << written.error().message;
@@ -467,11 +467,11 @@ SHORT   .FILL #1
   ASSERT_NE(readers, nullptr);
   publish(*readers, *words, 0, 100);
   expect_lossless(readers->finish().front(), 300);
-  EXPECT_EQ(readers->answers().count, 600U);
-  EXPECT_EQ(readers->answers().unnamed, 600U);
-  EXPECT_EQ(readers->answers().unkept, 600U - 2 * (1000 / (20 + 18)));
-  EXPECT_EQ(readers->answers().broken, 0U);
-  EXPECT_EQ(readers->answers().ticks.count(), 0U);
+  EXPECT_EQ(readers->answers().counts().count, 600U);
+  EXPECT_EQ(readers->answers().counts().unnamed, 600U);
+  EXPECT_EQ(readers->answers().counts().unkept, 600U - 2 * (1000 / (20 + 18)));
+  EXPECT_EQ(readers->answers().counts().broken, 0U);
+  EXPECT_EQ(readers->answers().counts().ticks.count(), 0U);
 }
 
 TEST_P(Lc3Feed, WhatCannotBeIsRefused) {

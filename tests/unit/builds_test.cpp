@@ -1,6 +1,8 @@
 // Rounds of two programs, which need not be warmfork: how many of them, and what is left if they are stopped.
 #include "bench/builds.hpp"
 
+#include "bench/context.hpp"
+#include "bench/result_file.hpp"
 #include "bench/verdict.hpp"
 
 #include <gmock/gmock.h>

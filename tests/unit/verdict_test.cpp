@@ -2,8 +2,11 @@
 #include "bench/verdict.hpp"
 
 #include "bench/baseline.hpp"
+#include "bench/context.hpp"
 #include "bench/readme_tables.hpp"
 #include "bench/report.hpp"
+#include "bench/result_file.hpp"
+#include "bench/rounds.hpp"
 
 #include <gmock/gmock.h>
 #include <unistd.h>

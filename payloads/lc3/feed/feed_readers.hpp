@@ -19,16 +19,16 @@
 // Threads: publish() and idle() are for one; the rest for the object's owner, not at the same time.
 #pragma once
 
-#include "base/histogram.hpp"
 #include "base/result.hpp"
 #include "bus/link.hpp"
 #include "feed/certificate.hpp"
 #include "feed/tape.hpp"
 #include "fork/fork.hpp"
 #include "lc3/asm/program.hpp"
-#include "lc3/feed/cursor.hpp"
+#include "lc3/feed/answer_book.hpp"
+#include "lc3/feed/feed_reader.hpp"
 #include "lc3/host/lc3_vm.hpp"
-#include "metrics/vm_watch.hpp"
+#include "metrics/metrics.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -37,10 +37,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-namespace warmfork::feed {
-class PcapWriter;
-}
 
 namespace warmfork::lc3 {
 
@@ -56,20 +52,8 @@ struct FeedReaderOptions {
   bool warm_up = true;
 };
 
-/// What came back.
-struct Answers {
-  std::uint64_t count = 0;    // answers
-  std::uint64_t unnamed = 0;  // of them such that name no message of the last kWindow
-  std::uint64_t unkept = 0;   // of them such that there was no memory for
-  std::uint64_t broken = 0;   // links whose program's guest broke the ring's rules
-  Histogram ticks;            // from when the named message was due to when its answer was here
-};
-
 class FeedReaders {
  public:
-  /// An answer's time is known if it names one of so many last messages.
-  static constexpr std::uint64_t kWindow = std::uint64_t{1} << 16;
-
   /// Boots a master for each program that is different, forks it once for each reader, warms up with `tape`, and lets
   /// all run: they wait for what is published. Errors: kUsage (no program, a ring that is no power of two or holds no
   /// four of the longest messages), as Lc3Vm::create(), make_fork_source() and Lc3Vm::load(), kHost (a CPU that cannot
@@ -94,12 +78,7 @@ class FeedReaders {
   /// time it returns the same.
   [[nodiscard]] const std::vector<feed::ReaderReport>& finish(bool hurry = false);
   /// After finish().
-  [[nodiscard]] const Answers& answers() const { return answers_; }
-  /// Writes the answers that were kept, in the order in which they came: each an Ethernet frame to 02:00:00:00:00:00
-  /// from 02:00:00:00:01:NN (the reader) of type x88B5 (IEEE 802: local experiments), its words in network byte order.
-  /// `epoch_ns`: time since 1970 at tick `epoch`. `file`: new, and made before the feed, so that one which cannot be
-  /// written is found out then. Errors: as PcapWriter.
-  [[nodiscard]] Status write_answers(feed::PcapWriter file, std::uint64_t epoch, std::uint64_t epoch_ns) const;
+  [[nodiscard]] const AnswerBook& answers() const { return answers_; }
 
   /// Messages so far.
   [[nodiscard]] std::uint64_t published() const { return writer_ ? writer_->sequence() - ended_ : 0; }
@@ -113,24 +92,19 @@ class FeedReaders {
 
  private:
   struct Family;
-  struct Reader;
-  struct KeptAnswer;
   FeedReaders() = default;
   [[nodiscard]] Status add_family(const kvm::Kvm& kvm, std::span<const Program> programs, const Program& program);
   /// While the object is made. Null: there is none yet.
   [[nodiscard]] Family* family_of(const Program& program) const;
   [[nodiscard]] Status make_reader(const Program& program, std::size_t number);
-  [[nodiscard]] Status power_on(Reader& reader) const;
   [[nodiscard]] Status warm_up(const feed::Tape& tape);
-  /// Lets a program read what is in the ring. True: it has ended, and is ready for more.
-  [[nodiscard]] Result<bool> rehearse(Reader& reader, std::uint64_t messages, bool timed);
+  /// FeedReader::rehearse(), and a new reader in place of one that is spoiled. True: it has ended, and is ready for
+  /// more.
+  [[nodiscard]] Result<bool> rehearse(std::size_t number, std::uint64_t messages, bool timed);
   void restart_ring();
   void put_message(std::span<const std::byte> message, std::uint64_t timestamp) noexcept;
-  bool take_answer(Reader& reader) noexcept;
-  void run(Reader& reader) const;
   void collect(metrics::Collector& collector);
   void stop_readers();
-  [[nodiscard]] feed::ReaderReport report_of(const Reader& reader) const;
 
   FeedReaderOptions options_;
   Lc3Options machine_;
@@ -138,11 +112,8 @@ class FeedReaders {
   std::shared_ptr<Feed> feed_;
   std::optional<ring::BroadcastWriter> writer_;
   std::uint64_t ended_ = 0;  // records that are no messages
-  std::vector<std::unique_ptr<Reader>> readers_;
-  std::vector<std::uint64_t> due_;  // by message, the last kWindow; none without answers
-  std::vector<std::byte> kept_;     // KeptAnswer, payload, …
-  std::size_t kept_bytes_ = 0;
-  Answers answers_;
+  std::vector<std::unique_ptr<FeedReader>> readers_;
+  AnswerBook answers_;
   std::vector<feed::ReaderReport> reports_;
   bool finished_ = false;
   bool alone_ = false;  // each reader has a CPU of its own
