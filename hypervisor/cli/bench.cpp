@@ -236,6 +236,11 @@ int run(BenchOptions options) {
   if (!options.verdicts.empty() && options.baseline.empty() && options.builds.empty()) {
     return report({ErrorKind::kUsage, "--verdicts needs --baseline or --compare-builds"});
   }
+  if (!options.plot.empty() && std::ranges::find(options.suites, "lifecycle") == options.suites.end()) {
+    return report({ErrorKind::kUsage,
+                   "--plot draws figures of the suite lifecycle, which is not asked for: warmfork "
+                   "bench lifecycle --plot BASE"});
+  }
   const bool compared = !options.save_baseline.empty() || !options.baseline.empty() || !options.builds.empty();
   if (options.rounds == 0) options.rounds = compared ? kComparedRounds : 1;
   std::function<bool(const std::string&)> wanted;
@@ -285,8 +290,9 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "the\n"
       "ratio is beyond --change, severe beyond --severe; unchanged where it is within --change, or holds 0 % and is\n"
       "within --noise; too noisy otherwise: then more rounds tell more, and --repeat-until-stable adds them.\n"
-      "Exit code 1: something regressed; 3: the baseline is missing, broken or of another machine; 7: a build hangs;\n"
-      "130: interrupted. Finished suites and rounds are kept and marked partial, also if another suite or a build "
+      "Exit code 1: something regressed; 2: wrong usage, also a --filter that leaves no figure, or none for --plot;\n"
+      "3: the baseline is missing, broken or of another machine; 7: a build hangs; 130: interrupted. Finished suites "
+      "and rounds are kept and marked partial, also if another suite or a build "
       "fails\n(then its exit code).");
   const std::vector<std::string> names = suite_names();
   verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));

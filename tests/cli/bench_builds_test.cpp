@@ -1,4 +1,5 @@
-// bench --compare-builds with builds that hang. They are scripts that show a result file, so this needs no KVM.
+// bench --compare-builds with builds that hang or lack figures. They are scripts that show a result file, so this needs
+// no KVM.
 #include "process.hpp"
 
 #include <gmock/gmock.h>
@@ -18,8 +19,9 @@ using ::testing::HasSubstr;
 class BenchBuilds : public CliTest {
  protected:
   // A build that shows the README's figures after these commands of a shell.
-  std::string build(const std::string& name, const std::string& commands = "") const {
-    std::string program = file(name, "#!/bin/sh\n" + commands + "exec cat " WARMFORK_README_RESULT "\n");
+  std::string build(const std::string& name, const std::string& commands = "",
+                    const std::string& shown = WARMFORK_README_RESULT) const {
+    std::string program = file(name, "#!/bin/sh\n" + commands + "exec cat " + shown + "\n");
     std::filesystem::permissions(program, std::filesystem::perms::owner_all);
     return program;
   }
@@ -87,6 +89,63 @@ TEST_F(BenchBuilds, NothingOfABuildIsLeftWhenTheBenchIsKilled) {
   process.send(SIGKILL);
   EXPECT_EQ(process.wait().code, -SIGKILL);
   EXPECT_TRUE(ends(pid));
+}
+
+// The README's figures without those that --plot draws.
+class BenchPlot : public BenchBuilds {
+ protected:
+  std::string without_sweep() const {
+    auto result = nlohmann::json::parse(read_text(WARMFORK_README_RESULT));
+    auto others = nlohmann::json::array();
+    for (const auto& figure : result.at("results")) {
+      const auto name = figure.at("name").get<std::string>();
+      if (!name.starts_with("lifecycle/reset/") && !name.starts_with("lifecycle/request/reset_"))
+        others.push_back(figure);
+    }
+    result["results"] = others;
+    return file("others.json", result.dump());
+  }
+};
+
+TEST_F(BenchPlot, OfSuitesWithoutTheSweepIsRefusedBeforeAnythingIsMeasured) {
+  for (const Arguments& what : {Arguments{"floors", "lc3"}, {"floors", "--compare-builds", build("a"), build("b")}}) {
+    Arguments arguments{"bench", "--plot", path("p")};
+    arguments.insert(arguments.end(), what.begin(), what.end());
+    const Ended ended = run_cli(arguments);
+    EXPECT_EQ(ended.code, 2) << ended.err;
+    EXPECT_THAT(ended.err, HasSubstr("warmfork bench lifecycle --plot BASE"));
+    EXPECT_EQ(ended.out, "");
+  }
+}
+
+TEST_F(BenchPlot, OfResultsWithoutTheSweepSaysSoAndCostsNoOtherReport) {
+  const std::string one = build("one", "", without_sweep());
+  const Ended ended = run_cli({"bench", "lifecycle", "--compare-builds", one, one, "--rounds", "6", "--plot", path("p"),
+                               "--json", path("r.json")});
+  EXPECT_EQ(ended.code, 2) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("no plot: there is no lifecycle/reset/… and no lifecycle/request/reset_… among the "
+                                   "results; the suite lifecycle gives both"));
+  EXPECT_FALSE(nlohmann::json::parse(read_text(path("r.json"))).at("results").empty());
+  EXPECT_FALSE(std::filesystem::exists(path("p-reset.png")));
+}
+
+TEST_F(BenchPlot, ThatLacksFiguresOfAnUnfinishedRunLeavesItsExitCode) {
+  const std::string old = build("old", "", without_sweep());
+  const std::string hangs = build("hangs", "[ -e $0.1 ] && exec sleep 1000; : >$0.1\n", without_sweep());
+  const Ended ended =
+      run_cli({"bench", "lifecycle", "--compare-builds", old, hangs, "--timeout", "3s", "--plot", path("p")});
+  EXPECT_EQ(ended.code, 7) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("no plot: there is no"));
+}
+
+TEST_F(BenchPlot, IsDrawnOfResultsWithTheSweep) {
+  const std::string one = build("one");
+  const Ended ended =
+      run_cli({"bench", "lifecycle", "--compare-builds", one, one, "--rounds", "6", "--plot", path("p")});
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.err, ::testing::Not(HasSubstr("no lifecycle/reset/")));
+  const bool drawn = std::filesystem::exists(path("p-reset.png")) && std::filesystem::exists(path("p-request.svg"));
+  EXPECT_TRUE(drawn || ended.err.find("gnuplot is not installed") != std::string::npos) << ended.err;
 }
 
 TEST_F(BenchBuilds, ATimeoutNeedsBuildsAndATime) {
