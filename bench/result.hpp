@@ -78,6 +78,9 @@ struct Context {
 
 [[nodiscard]] Context make_context(std::string kvm_backend, std::string cpu, std::vector<int> pinned);
 
+/// Of a run, and of a figure in a result file: a comparison takes the square of them in time and memory.
+inline constexpr unsigned kMostRounds = 1000;
+
 /// The result file (one JSON object).
 [[nodiscard]] std::string to_json(const Context& context, const std::vector<Figure>& figures);
 

@@ -292,8 +292,8 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "within --noise; too noisy otherwise: then more rounds tell more, and --repeat-until-stable adds them.\n"
       "Exit code 1: something regressed; 2: wrong usage, also a --filter that leaves no figure, or none for --plot;\n"
       "3: the baseline is missing, broken or of another machine; 7: a build hangs; 130: interrupted. Finished suites "
-      "and rounds are kept and marked partial, also if another suite or a build "
-      "fails\n(then its exit code).");
+      "and\n"
+      "rounds are kept and marked partial, also if another suite or a build fails (then its exit code).");
   const std::vector<std::string> names = suite_names();
   verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));
   verb->add_option("--json", options->json, "Write the result file here (- for standard output)");
@@ -311,7 +311,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
   verb->add_option("--rounds", options->rounds,
                    "Repeat the suites so often, each with its share of the samples "
                    "(default: 10 if runs are compared or saved, else 1)")
-      ->check(CLI::Range(1U, 1000U))
+      ->check(CLI::Range(1U, bench::kMostRounds))
       ->group(kRounds);
   verb->add_flag(
           "--repeat-until-stable", options->until_stable,
@@ -319,7 +319,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
           "until their ratio is, whatever it is, to within a third of that")
       ->group(kRounds);
   verb->add_option("--max-rounds", options->most_rounds, "But not more often than this")
-      ->check(CLI::Range(kLeastRounds, 1000U))
+      ->check(CLI::Range(kLeastRounds, bench::kMostRounds))
       ->capture_default_str()
       ->group(kRounds);
   verb->add_option("--filter", options->filter, "Only figures whose name this finds something in, and their floors")
