@@ -207,6 +207,7 @@ Status plot_lifecycle(const std::vector<Figure>& figures, const std::string& bas
     const char* suffix;
     const char* title;
   };
+  bool any = false;
   for (const Kind& kind : {Kind{kResetPrefix, "-reset", "reset"}, Kind{kRequestPrefix, "-request", "vmcall + reset"}}) {
     const auto found = sweeps(figures, kind.prefix);
     if (found.empty()) continue;
@@ -226,6 +227,11 @@ Status plot_lifecycle(const std::vector<Figure>& figures, const std::string& bas
       plot.series.push_back(std::move(series));
     }
     WARMFORK_TRY(write_plot(plot, base + kind.suffix));
+    any = true;
+  }
+  if (!any) {
+    return fail(ErrorKind::kUsage, "there is no {}… and no {}… among the results; the suite lifecycle gives both",
+                kResetPrefix, kRequestPrefix);
   }
   return {};
 }

@@ -17,7 +17,7 @@ namespace warmfork::bench {
 [[nodiscard]] std::string lifecycle_advice(const std::vector<Figure>& figures);
 
 /// Draws the latency of resets and of requests against dirty pages, one line per mode: `base`-reset.{png,svg} and
-/// `base`-request.{png,svg}. Errors: as write_plot().
+/// `base`-request.{png,svg}, as far as there are figures. Errors: as write_plot(); kUsage, there are none.
 [[nodiscard]] Status plot_lifecycle(const std::vector<Figure>& figures, const std::string& base);
 
 }  // namespace warmfork::bench

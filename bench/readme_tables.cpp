@@ -28,6 +28,15 @@ std::string_view trimmed(std::string_view part) {
   return part;
 }
 
+// Of a file that anyone may have written: what would end the cell, the table or the line is a question mark.
+std::string cell(const std::string& value) {
+  std::string text = printable(value);
+  for (char& c : text) {
+    if (c == '|' || c == '<' || c == '>') c = '?';
+  }
+  return text;
+}
+
 std::vector<std::string> split(std::string_view list, char separator) {
   std::vector<std::string> parts;
   while (!trimmed(list).empty()) {
@@ -52,12 +61,12 @@ class Filler {
       const Figure* const figure = find(name);
       if (figure == nullptr) continue;
       const auto interval = figure->intervals.find("p50");
-      text += fmt::format("| {} | {} | {} | {} | {} |\n", label, format_value(figure->p50, figure->unit),
+      const auto shown = [figure](double value) { return cell(format_value(value, figure->unit)); };
+      text += fmt::format("| {} | {} | {} | {} | {} |\n", label, shown(figure->p50),
                           interval == figure->intervals.end()
                               ? "too few samples"
-                              : fmt::format("{} … {}", format_value(interval->second.low, figure->unit),
-                                            format_value(interval->second.high, figure->unit)),
-                          figure->unit == "ns" ? format_value(figure->p99, figure->unit) : "",
+                              : fmt::format("{} … {}", shown(interval->second.low), shown(interval->second.high)),
+                          figure->unit == "ns" ? shown(figure->p99) : "",
                           figure->ratio_to_floor_p50 ? fmt::format("{:.3f}", *figure->ratio_to_floor_p50) : "");
     }
     return text;
@@ -129,7 +138,7 @@ class Filler {
   static std::string short_value(double value, const Figure& figure) {
     std::string text = format_value(value, figure.unit);
     if (is_rate(figure) && text.ends_with(figure.unit)) text.resize(text.size() - figure.unit.size());
-    return std::string(trimmed(text));
+    return cell(std::string(trimmed(text)));
   }
   const Figure* find(const std::string& name) {
     const auto found = std::ranges::find_if(result_.figures, [&](const Figure& one) { return full_name(one) == name; });

@@ -1,6 +1,7 @@
 #include "bench/result_file.hpp"
 
 #include "base/file.hpp"
+#include "base/printable.hpp"
 
 #include <fmt/format.h>
 
@@ -73,7 +74,8 @@ class Reader {
   explicit Reader(std::string where) : where_(std::move(where)) {}
   [[nodiscard]] Status status() const { return status_; }
   void refuse(std::string_view what) {
-    if (status_) status_ = fail(ErrorKind::kInput, "{}: {}", where_, what);
+    constexpr std::size_t kLongest = 200;  // it may quote the file
+    if (status_) status_ = fail(ErrorKind::kInput, "{}: {}", where_, printable(what.substr(0, kLongest)));
   }
   void at(std::string where) { where_ = std::move(where); }
 
@@ -177,6 +179,9 @@ Figure read_figure(Reader& reader, const json& entry) {
   });
   each("rounds", [&](const std::string& name, const json& value) {
     if (!value.is_array()) return reader.refuse("rounds that are not an array");
+    if (value.size() > kMostRounds) {
+      return reader.refuse(fmt::format("\"{}\" of {} rounds, limit {}", name, value.size(), kMostRounds));
+    }
     for (const json& round : value) figure.rounds[name].push_back(reader.number(round, name.c_str()));
   });
   if (const json* outliers = reader.member(entry, "outliers", false)) {

@@ -11,6 +11,9 @@
 
 namespace warmfork::bench {
 
+/// Of a run, and of a figure in a result file: a comparison takes the square of them in time and memory.
+inline constexpr unsigned kMostRounds = 1000;
+
 /// The result file (one JSON object).
 [[nodiscard]] std::string to_json(const Context& context, const std::vector<Figure>& figures);
 

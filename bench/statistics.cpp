@@ -168,7 +168,7 @@ double median(std::span<const double> values) {
   std::vector<double> sorted(values.begin(), values.end());
   std::ranges::sort(sorted);
   const std::size_t middle = sorted.size() / 2;
-  return sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  return sorted.size() % 2 == 1 ? sorted[middle] : std::midpoint(sorted[middle - 1], sorted[middle]);
 }
 
 std::optional<Interval> mean_interval(std::span<const double> values, std::uint64_t seed, double confidence,
@@ -233,7 +233,8 @@ Ratio paired_ratio_of(std::span<const double> before, std::span<const double> af
   const std::size_t pairs = std::min(before.size(), after.size());
   if (pairs == 0) return {};
   std::vector<double> shifts(pairs);
-  for (std::size_t i = 0; i < pairs; ++i) shifts[i] = std::log(after[i] / before[i]);
+  // Not the logarithm of the quotient, which need not be finite.
+  for (std::size_t i = 0; i < pairs; ++i) shifts[i] = std::log(after[i]) - std::log(before[i]);
   // W+ is the number of Walsh averages above 0 (Tukey): the mean of any two shifts, and each with itself.
   std::vector<double> averages;
   averages.reserve(pairs * (pairs + 1) / 2);

@@ -162,7 +162,7 @@ Comparison compare_runs(const ResultFile& before, const ResultFile& after, bool 
         one.verdict != Verdict::kTooNoisy) {
       notes.push_back(
           fmt::format("the floor {} has changed by {}: that is the machine, not the build; figures above it may follow",
-                      one.figure, percent(one.ratio.estimate)));
+                      printable(one.figure), percent(one.ratio.estimate)));
     }
   }
   return comparison;

@@ -60,20 +60,36 @@ int exit_code_of(const bench::Comparison* comparison) {
   return comparison != nullptr && comparison->regressed() ? kFailure : kSuccess;
 }
 
+int report_kept(const Error& error) {
+  print_message("what was measured before is kept, marked \"partial\"\n");
+  return report(error);
+}
+
 int compare_builds(const BenchOptions& options) {
   const bench::Thresholds thresholds = thresholds_of(options);
   const double effort = options.quick ? 0.02 : options.effort;
+  const double share = std::max(effort / options.rounds, 0.001);
+  std::uint64_t timeout_ns = 0;
+  if (!options.timeout.empty()) {
+    const auto timeout = parse_duration(options.timeout);
+    if (!timeout) return report(timeout.error());
+    timeout_ns = *timeout;
+  }
   bench::BuildsOptions builds{.before = options.builds[0],
                               .after = options.builds[1],
                               .arguments = {"--kvm", kvm_device(), "bench"},
                               .rounds = options.rounds,
                               .enough = {},
                               .most_rounds = options.most_rounds,
+                              .timeout_ns = timeout_ns,
                               .progress = progress_line(),
                               .stop = [] { return stop_signal() != 0; }};
+  if (share > 1) {
+    builds.first_timeout_ns = static_cast<std::uint64_t>(static_cast<double>(builds.first_timeout_ns) * share);
+  }
   builds.arguments.insert(builds.arguments.end(), options.suites.begin(), options.suites.end());
   for (const char* one : {"--json", "-", "--effort"}) builds.arguments.emplace_back(one);
-  builds.arguments.push_back(fmt::format("{}", std::max(effort / options.rounds, 0.001)));
+  builds.arguments.push_back(fmt::format("{}", share));
   if (!options.filter.empty()) builds.arguments.insert(builds.arguments.end(), {"--filter", options.filter});
   if (options.until_stable) {
     builds.rounds = std::min(options.rounds, options.most_rounds);
@@ -81,14 +97,15 @@ int compare_builds(const BenchOptions& options) {
       return bench::precise(bench::compare_runs(before, after, /*paired=*/true, thresholds), thresholds);
     };
   }
-  const auto results = bench::run_builds(builds);
-  if (!results) return report(results.error());
-  const auto& [before, after] = *results;
-  if (before.figures.empty() || after.figures.empty()) {  // then only Ctrl-C has ended it
+  const bench::BuildsRun results = bench::run_builds(builds);
+  const auto& [before, after, error] = results;
+  if (before.figures.empty() || after.figures.empty()) {
+    if (error) return report(*error);
     print_message("interrupted: no round of both builds was finished\n");
     return 128 + stop_signal();
   }
   if (const std::string why = bench::foreign(before.context, after.context); !why.empty() && !options.allow_foreign) {
+    if (error) report(*error);
     return report({ErrorKind::kInput, "the two builds cannot be compared: " + why});
   }
   const bench::Comparison comparison = bench::compare_runs(before, after, /*paired=*/true, thresholds);
@@ -99,6 +116,7 @@ int compare_builds(const BenchOptions& options) {
   }
   if (const auto written = write_reports(options, after, &comparison, nullptr); !written)
     return report(written.error());
+  if (error) return report_kept(*error);
   return exit_code_of(&comparison);
 }
 
@@ -182,10 +200,7 @@ int run_suites(const BenchOptions& options, const std::function<bool(const std::
   if (!written) report(written.error());
   if (!saved) return report(saved.error());
   if (!written) return exit_code(written.error().kind);
-  if (measured.error) {
-    print_message("what was measured before is kept, marked \"partial\"\n");
-    return report(*measured.error);
-  }
+  if (measured.error) return report_kept(*measured.error);
   return exit_code_of(judged);
 }
 
@@ -222,6 +237,11 @@ int run(BenchOptions options) {
   }
   if (!options.verdicts.empty() && options.baseline.empty() && options.builds.empty()) {
     return report({ErrorKind::kUsage, "--verdicts needs --baseline or --compare-builds"});
+  }
+  if (!options.plot.empty() && std::ranges::find(options.suites, "lifecycle") == options.suites.end()) {
+    return report({ErrorKind::kUsage,
+                   "--plot draws figures of the suite lifecycle, which is not asked for: warmfork "
+                   "bench lifecycle --plot BASE"});
   }
   const bool compared = !options.save_baseline.empty() || !options.baseline.empty() || !options.builds.empty();
   if (options.rounds == 0) options.rounds = compared ? kComparedRounds : 1;
@@ -272,8 +292,10 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       "the\n"
       "ratio is beyond --change, severe beyond --severe; unchanged where it is within --change, or holds 0 % and is\n"
       "within --noise; too noisy otherwise: then more rounds tell more, and --repeat-until-stable adds them.\n"
-      "Exit code 1: something regressed; 3: the baseline is missing, broken or of another machine; 130: interrupted\n"
-      "(finished suites and rounds are kept and marked partial, also if another suite fails: then its exit code).");
+      "Exit code 1: something regressed; 2: wrong usage, also a --filter that leaves no figure, or none for --plot;\n"
+      "3: the baseline is missing, broken or of another machine; 7: a build hangs; 130: interrupted. Finished suites "
+      "and\n"
+      "rounds are kept and marked partial, also if another suite or a build fails (then its exit code).");
   const std::vector<std::string> names = suite_names();
   verb->add_option("suite", options->suites, "Suites to run (default: all)")->check(CLI::IsMember(names));
   verb->add_option("--json", options->json, "Write the result file here (- for standard output)");
@@ -291,7 +313,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
   verb->add_option("--rounds", options->rounds,
                    "Repeat the suites so often, each with its share of the samples "
                    "(default: 10 if runs are compared or saved, else 1)")
-      ->check(CLI::Range(1U, 1000U))
+      ->check(CLI::Range(1U, bench::kMostRounds))
       ->group(kRounds);
   verb->add_flag(
           "--repeat-until-stable", options->until_stable,
@@ -299,7 +321,7 @@ void add_bench(CLI::App& app, Outcome& outcome) {
           "until their ratio is, whatever it is, to within a third of that")
       ->group(kRounds);
   verb->add_option("--max-rounds", options->most_rounds, "But not more often than this")
-      ->check(CLI::Range(kLeastRounds, 1000U))
+      ->check(CLI::Range(kLeastRounds, bench::kMostRounds))
       ->capture_default_str()
       ->group(kRounds);
   verb->add_option("--filter", options->filter, "Only figures whose name this finds something in, and their floors")
@@ -317,10 +339,18 @@ void add_bench(CLI::App& app, Outcome& outcome) {
       ->group(kBaselines);
   verb->add_flag("--allow-foreign", options->allow_foreign, "Compare with another machine, backend or schema too")
       ->group(kBaselines);
-  verb->add_option("--compare-builds", options->builds, "Interleave rounds of two builds and compare them")
-      ->type_name("BINARY")
-      ->expected(2)
-      ->allow_extra_args(false)  // what follows are suites
+  auto* const builds =
+      verb->add_option("--compare-builds", options->builds, "Interleave rounds of two builds and compare them")
+          ->type_name("BINARY")
+          ->expected(2)
+          ->allow_extra_args(false)  // what follows are suites
+          ->group(kBaselines);
+  verb->add_option(
+          "--timeout", options->timeout,
+          "A build that takes longer for a round hangs and is killed (90s, 20m; default: at least 30m in the first "
+          "round,\nthen ten times as long as the longest so far, at least 5m)")
+      ->type_name("TIME")
+      ->needs(builds)
       ->group(kBaselines);
   verb->add_option("--verdicts", options->verdicts, "Write the verdicts here, as JSON")
       ->type_name("FILE")

@@ -28,6 +28,7 @@ struct BenchOptions {
   bool list_baselines = false;
   bool allow_foreign = false;
   std::vector<std::string> builds;
+  std::string timeout;  // of a build's round
   std::string verdicts;
   double change = 5, noise = 10, severe = 20, confidence = 95;  // %
 

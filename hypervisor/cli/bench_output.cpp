@@ -126,11 +126,14 @@ Status write_reports(const BenchOptions& options, const bench::ResultFile& resul
     note(page ? write_report(options.html, *page) : Status(Failure(page.error())));
   }
   if (!options.plot.empty()) {
-    const auto drawn = bench::plot_lifecycle(result.figures, options.plot);
-    if (!drawn && drawn.error().kind == ErrorKind::kUnsupported) {
-      print_message("no plot: {}\n", drawn.error().message);
-    } else {
-      note(drawn);
+    if (const auto drawn = bench::plot_lifecycle(result.figures, options.plot); !drawn) {
+      const Error error{drawn.error().kind, "no plot: " + drawn.error().message};
+      // Figures are no worse without gnuplot; and why a run has ended early is a better answer than what it lacks.
+      if (error.kind == ErrorKind::kUnsupported || (error.kind == ErrorKind::kUsage && result.context.partial)) {
+        print_message("{}\n", error.message);
+      } else {
+        note(Failure(error));
+      }
     }
   }
   return first;

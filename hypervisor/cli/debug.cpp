@@ -4,9 +4,12 @@
 #include "exit_codes.hpp"
 #include "lc3/asm/load_program.hpp"
 #include "lc3/debugger/session.hpp"
+#include "metrics.hpp"
+#include "metrics/vm_watch.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <histedit.h>
 #include <signal.h>
 #include <sys/random.h>
@@ -18,6 +21,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -29,6 +33,7 @@ namespace {
 constexpr std::size_t kMaxInputBytes = std::size_t{256} << 20;
 
 struct Options {
+  MetricsOptions metrics;
   std::vector<std::string> files;
   std::vector<std::string> commands;
   int edition = 3;
@@ -276,18 +281,20 @@ std::optional<int> show(const lc3::Reply& reply, Screen& screen, bool& failed) {
   return std::nullopt;
 }
 
-int talk(lc3::Session& session, Screen& screen) {
+using Execute = std::function<lc3::Reply(const std::string& command)>;
+
+int talk(lc3::Session& session, const Execute& execute, Screen& screen) {
   LineEditor editor(session);
   bool failed = false;
   while (true) {
     auto line = editor.read();
     if (!line) return kSuccess;
     if (line->empty()) line = session.repeated();
-    if (const auto code = show(session.execute(*line), screen, failed)) return *code;
+    if (const auto code = show(execute(*line), screen, failed)) return *code;
   }
 }
 
-int follow_script(lc3::Session& session, Screen& screen, const std::vector<std::string>& commands) {
+int follow_script(const Execute& execute, Screen& screen, const std::vector<std::string>& commands) {
   bool failed = false;
   std::size_t next = 0;
   std::string line;
@@ -298,7 +305,7 @@ int follow_script(lc3::Session& session, Screen& screen, const std::vector<std::
     return true;
   };
   while (take()) {
-    const auto code = show(session.execute(line), screen, failed);
+    const auto code = show(execute(line), screen, failed);
     if (interrupted.load()) return kInterrupted;
     if (code) return *code == kSuccess && failed ? kFailure : *code;
   }
@@ -330,6 +337,13 @@ int run(const Options& options) {
   }
   Screen screen;
   debugger_options.on_output = [&screen](std::string_view text) { screen.program(text); };
+  std::optional<metrics::VmWatch> watch;
+  if (metrics::on()) {
+    debugger_options.on_executed = [&watch](std::uint64_t count) {
+      if (watch) watch->add_instructions(count);
+    };
+  }
+  const auto engine = lc3::kEngineNames[static_cast<std::size_t>(machine.engine)];
   const auto kvm = open_kvm();
   if (!kvm) return report(kvm.error());
   const auto debugger = lc3::Debugger::create(*kvm, *std::move(program), std::move(debugger_options));
@@ -338,10 +352,25 @@ int run(const Options& options) {
   const InterruptsDebugger guard(**debugger);
   const RestoresTerminal restores;
   lc3::Session session(**debugger);
+  if (metrics::on()) {
+    watch.emplace(metrics::VmWatch::Info{.vm = options.files.front(),
+                                         .program = fmt::format("{}", fmt::join(options.files, " ")),
+                                         .kind = "vm",
+                                         .engine = engine,
+                                         .memory_bytes = (*debugger)->memory_bytes()});
+  }
+  const auto execute = [&](const std::string& command) {
+    if (watch) watch->state(metrics::VmState::kRunning);
+    lc3::Reply reply = session.execute(command);
+    if (watch) watch->state(metrics::VmState::kWaiting);
+    return reply;
+  };
+  metrics_ready();
   bool failed = false;
   if (const auto code = show(session.welcome(), screen, failed)) return *code;
   const bool interactive = options.commands.empty() && ::isatty(STDIN_FILENO) == 1;
-  const int code = interactive ? talk(session, screen) : follow_script(session, screen, options.commands);
+  const int code = interactive ? talk(session, execute, screen) : follow_script(execute, screen, options.commands);
+  if (watch) watch->state(code == kSuccess ? metrics::VmState::kDone : metrics::VmState::kStopped);
   screen.end_line();
   return code;
 }
@@ -385,7 +414,10 @@ void add_debug(CLI::App& app, Outcome& outcome) {
       ->type_name("N");
   verb->add_flag("--randomize", options->randomize, "As --seed, with a seed that differs every time");
   verb->fallthrough();
-  verb->callback([options, &outcome] { outcome.code = run(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code = with_metrics(options->metrics, "debug " + options->files.front(), [&] { return run(*options); });
+  });
 }
 
 }  // namespace warmfork::cli

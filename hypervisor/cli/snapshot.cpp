@@ -89,6 +89,7 @@ Result<CallOptions> call_options(const std::string& timeout) {
 // --- save ------------------------------------------------------------------------------------------------------------
 
 struct SaveOptions {
+  MetricsOptions metrics;
   std::string program;
   std::string output;
   std::vector<std::string> arguments;
@@ -144,9 +145,24 @@ int run_save(const SaveOptions& options) {
   HostStdio io;
   auto machine = make_machine(*kvm, options, io);
   if (!machine) return report(machine.error());
+  std::optional<metrics::VmWatch> watch;
+  if (metrics::on()) {
+    watch.emplace(metrics::VmWatch::Info{.vm = options.program,
+                                         .program = options.program,
+                                         .kind = "vm",
+                                         .engine = "native",
+                                         .memory_bytes = (*machine)->memory().window().size()});
+    watch->state(metrics::VmState::kRunning);
+  }
+  metrics_ready();
   {
     const InterruptGuard guard(**machine);
-    if (const auto warm = warm_up(**machine, options, *limits); !warm) return report(warm.error(), **machine);
+    const auto warm = warm_up(**machine, options, *limits);
+    if (watch) {
+      watch->state(warm ? metrics::VmState::kDone : metrics::VmState::kStopped);
+      if ((*machine)->fault()) watch->fault((*machine)->fault()->summary);
+    }
+    if (!warm) return report(warm.error(), **machine);
   }
   const auto snapshot = Snapshot::take(*kvm, **machine);
   if (!snapshot) return report(snapshot.error());
@@ -348,7 +364,11 @@ void add_save(CLI::App& snapshot, Outcome& outcome) {
       ->expected(1)
       ->take_all();
   verb->add_option("--seed", options->seed, "Make random bytes repeatable");
-  verb->callback([options, &outcome] { outcome.code = run_save(*options); });
+  add_metrics_options(*verb, options->metrics);
+  verb->callback([options, &outcome] {
+    outcome.code =
+        with_metrics(options->metrics, "snapshot save " + options->program, [&] { return run_save(*options); });
+  });
 }
 
 void add_info(CLI::App& snapshot, Outcome& outcome) {

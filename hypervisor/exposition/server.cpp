@@ -20,6 +20,7 @@
 #include <charconv>
 #include <cstdarg>
 #include <list>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -49,6 +50,28 @@ struct Answer {
   std::string body;
   std::string policy = "default-src 'none'; frame-ancestors 'none'";  // Content-Security-Policy
 };
+
+std::optional<std::string_view> header(MHD_Connection* connection, const char* name) {
+  const char* const value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+  return value == nullptr ? std::nullopt : std::optional<std::string_view>(value);
+}
+
+// Why a request is refused by its head alone, if it is.
+std::optional<Answer> refusal(MHD_Connection* connection, std::string_view method) {
+  if (method != MHD_HTTP_METHOD_GET && method != MHD_HTTP_METHOD_HEAD) {
+    return Answer{MHD_HTTP_METHOD_NOT_ALLOWED, kPlain, "GET and HEAD only\n"};
+  }
+  if (header(connection, MHD_HTTP_HEADER_TRANSFER_ENCODING)) {
+    return Answer{MHD_HTTP_LENGTH_REQUIRED, kPlain, "a body is not needed; one without a Content-Length is not read\n"};
+  }
+  const auto length = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+  if (!length) return std::nullopt;
+  std::size_t bytes = 0;
+  const auto [end, error] = std::from_chars(length->data(), length->data() + length->size(), bytes);
+  if (error == std::errc{} && end == length->data() + length->size() && bytes <= kMostBodyBytes) return std::nullopt;
+  return Answer{MHD_HTTP_CONTENT_TOO_LARGE, kPlain,
+                fmt::format("a body is not needed; one of more than {} bytes is not read\n", kMostBodyBytes)};
+}
 
 union AnyAddress {
   sockaddr any;
@@ -218,15 +241,15 @@ class Server::Impl {
   static MHD_Result on_request(void* self, MHD_Connection* connection, const char* path, const char* method,
                                const char* /*version*/, const char* /*upload*/, std::size_t* upload_size,
                                void** request) {
-    const std::string_view verb = method;
-    const bool known = verb == MHD_HTTP_METHOD_GET || verb == MHD_HTTP_METHOD_HEAD;
-    // First with the head alone. An answer then ends the connection, as is right for what may have a body.
-    if (known && std::exchange(*request, self) == nullptr) return MHD_YES;
-    if (known && *upload_size != 0) return MHD_NO;
     try {
-      Answer answer = known ? static_cast<Impl*>(self)->answer(connection, path)
-                            : Answer{MHD_HTTP_METHOD_NOT_ALLOWED, kPlain, "GET and HEAD only\n"};
-      return send(connection, std::move(answer), known);
+      // First with the head alone. An answer then ends the connection, as is right for a body that is not read.
+      if (std::exchange(*request, self) == nullptr) {
+        auto refused = refusal(connection, method);
+        return refused ? send(connection, *std::move(refused)) : MHD_YES;
+      }
+      // Then with each part of the body, which is dropped, and in the end with nothing.
+      if (std::exchange(*upload_size, 0) != 0) return MHD_YES;
+      return send(connection, static_cast<Impl*>(self)->answer(connection, path));
     } catch (const std::bad_alloc&) {
       return MHD_NO;  // the connection ends; the process goes on
     }
@@ -254,15 +277,14 @@ class Server::Impl {
     } else if (path == "/live.json") {
       answer = {MHD_HTTP_OK, kJson, to_live_json(scrape, options_.command)};
     } else {
-      const char* const accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
-      const Format format = choose_format(accept == nullptr ? std::string_view{} : accept);
+      const Format format = choose_format(header(connection, MHD_HTTP_HEADER_ACCEPT).value_or(""));
       answer = {MHD_HTTP_OK, content_type(format), to_format(scrape, format)};
     }
     durations_.record_ticks(timer.ticks());
     return answer;
   }
 
-  static MHD_Result send(MHD_Connection* connection, Answer answer, bool known) {
+  static MHD_Result send(MHD_Connection* connection, Answer answer) {
     auto body = std::make_unique<std::string>(std::move(answer.body));
     MHD_Response* const response = MHD_create_response_from_buffer_with_free_callback_cls(
         body->size(), body->data(), [](void* text) { delete static_cast<std::string*>(text); }, body.get());
@@ -275,7 +297,7 @@ class Server::Impl {
     add(MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     add("X-Content-Type-Options", "nosniff");
     add("Content-Security-Policy", answer.policy.c_str());
-    if (!known) add(MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    if (answer.status == MHD_HTTP_METHOD_NOT_ALLOWED) add(MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
     const MHD_Result queued = MHD_queue_response(connection, answer.status, response);
     MHD_destroy_response(response);
     return queued;

@@ -1,9 +1,11 @@
 // The HTTP server of --metrics: GET and HEAD of /metrics, /live.json, /healthz, /readyz and /. One thread, which serves
 // everybody in turn and takes no signals.
 //
-// Clients are hostile: a request's head is at most kMostHeadBytes, bodies are refused, a connection that has not had an
-// answer for kPatience is closed, however busy it looks; and when there are kCrowded of them the one that has waited
-// longest for its next answer makes room. Nothing a client sends is looked at but method, path and Accept header.
+// Clients are hostile: a request's head is at most kMostHeadBytes; a body, which means nothing here, is read and
+// dropped if it says that it has at most kMostBodyBytes, else refused (413; 411 without a length); a connection that
+// has not had an answer for kPatience is closed, however busy it looks; and when there are kCrowded of them the one
+// that has waited longest for its next answer makes room. Nothing a client sends is looked at but method, path and
+// Accept header.
 //
 // Threads: start(), ready() and the destructor by any, the latter after the others.
 #pragma once
@@ -20,6 +22,7 @@
 namespace warmfork::exposition {
 
 inline constexpr std::size_t kMostHeadBytes = 16 << 10;
+inline constexpr std::size_t kMostBodyBytes = 16 << 10;
 inline constexpr unsigned kMostConnections = 48;
 inline constexpr unsigned kCrowded = 32;
 

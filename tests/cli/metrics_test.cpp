@@ -82,6 +82,7 @@ class MetricsOption : public CliTest {};
 TEST_F(MetricsOption, EveryVerbThatRunsForLongHasIt) {
   const std::string hello = kPrograms + "hello.asm";
   for (const Arguments& verb : std::vector<Arguments>{{"run", hello},
+                                                      {"debug", hello},
                                                       {"exec", "--metrics", "nonsense", "/bin/true"},
                                                       {"fleet", "f.toml"},
                                                       {"grade", "s", "--tests", "t.toml"},
@@ -92,6 +93,7 @@ TEST_F(MetricsOption, EveryVerbThatRunsForLongHasIt) {
                                                       {"verify-reset"},
                                                       {"study", "branches", hello},
                                                       {"compare"},
+                                                      {"snapshot", "save", "x", "-o", "x.snap"},
                                                       {"snapshot", "call", "x.snap", "f"}}) {
     Arguments arguments = verb;
     if (verb.front() != "exec") arguments.insert(arguments.end(), {"--metrics", "nonsense"});
@@ -176,6 +178,37 @@ TEST_F(MetricsCli, NumbersAreThoseOfTheReportOfARun) {
   EXPECT_GT(calls, 0);
   EXPECT_EQ(series["warmfork_vmcall_duration_seconds_count{mode=\"vm\"}"], calls);
   EXPECT_EQ(series["warmfork_exits_total{reason=\"return\"}"], calls);
+}
+
+TEST_F(MetricsCli, ADebuggerCountsInstructionsAlsoThoseExecutedAgain) {
+  const std::string program = file("endless.asm", kEndless);
+  const Ended ended = run_cli({"debug", program, "--metrics-file", path("m.txt"), "--command", "step 1000", "--command",
+                               "back 400", "--command", "step 10"});
+  ASSERT_EQ(ended.code, 0) << ended.out << ended.err;
+  auto series = series_of(read_text(path("m.txt")));
+  EXPECT_EQ(series["warmfork_vm_instructions_total{vm=\"" + program + "\"}"], 1000 + 600 + 10)
+      << "back means: from the beginning again";
+  EXPECT_EQ(series["warmfork_lc3_instructions_total{engine=\"auto\"}"], 1000 + 600 + 10);
+  EXPECT_EQ(series["warmfork_vm_state{vm=\"" + program + "\",state=\"done\"}"], 1);
+}
+
+TEST_F(MetricsCli, ADebuggerServesWhileItsProgramRuns) {
+  const std::string program = file("endless.asm", kEndless);
+  const int port = free_port();
+  Process running({"debug", program, "--command", "continue", "--metrics", std::to_string(port)});
+  ASSERT_TRUE(comes_to_say(port, "/readyz", "200 OK"));
+  EXPECT_TRUE(comes_to_say(port, "/metrics", "warmfork_vm_state{vm=\"" + program + "\",state=\"running\"} 1"));
+  running.send(SIGINT);
+  EXPECT_EQ(running.wait().code, 130);
+}
+
+TEST_F(MetricsCli, SavingASnapshotCountsTheCallsThatWarmIt) {
+  const Ended ended = run_cli({"snapshot", "save", WARMFORK_FORKS_GUEST, "-o", path("a.snap"), "--call", "count",
+                               "--call", "count", "--metrics-file", path("m.txt")});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  auto series = series_of(read_text(path("m.txt")));
+  EXPECT_EQ(series["warmfork_vmcalls_total{mode=\"vm\",result=\"ok\"}"], 2);
+  EXPECT_EQ(series["warmfork_vm_state{vm=\"" WARMFORK_FORKS_GUEST "\",state=\"done\"}"], 1);
 }
 
 TEST_F(MetricsCli, NumbersAreThoseOfTheReportOfAFleet) {

@@ -281,16 +281,91 @@ TEST_F(MetricsServerTest, ServesEveryPath) {
   EXPECT_THAT(head, EndsWith("\r\n\r\n"));
 }
 
-TEST_F(MetricsServerTest, AConnectionServesMoreThanOneRequestButNoBodies) {
+TEST_F(MetricsServerTest, AConnectionServesMoreThanOneRequest) {
   start();
   Client client(*server_);
   client.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   const std::string both = client.rest();
   EXPECT_THAT(both, HasSubstr("\r\n\r\nok\n"));
   EXPECT_THAT(both, HasSubstr("HTTP/1.1 503"));
-  Client body(*server_);
-  body.send("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\nabc");
-  EXPECT_EQ(body.rest(), "");
+}
+
+TEST_F(MetricsServerTest, AShortBodyIsReadAndIgnored) {
+  start();
+  for (const std::size_t size : {std::size_t{1}, kMostBodyBytes}) {
+    // What is in it looks like a request and must not be one; the next request is behind it.
+    std::string body = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
+    body.resize(size, 'x');
+    Client client(*server_);
+    client.send(fmt::format("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", size, body));
+    client.send("GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    const std::string both = client.rest();
+    EXPECT_THAT(both, StartsWith("HTTP/1.1 200")) << size;
+    EXPECT_THAT(both, HasSubstr("\r\n\r\nok\nHTTP/1.1 503")) << size;
+    EXPECT_THAT(both, Not(HasSubstr("404"))) << size;
+  }
+}
+
+TEST_F(MetricsServerTest, ABodyMayComeInPieces) {
+  start();
+  Client client(*server_);
+  client.send("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\n");
+  for (const char* const piece : {"a", "b", "c"}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    client.send(piece);
+  }
+  EXPECT_THAT(client.rest(), EndsWith("\r\n\r\nok\n"));
+}
+
+TEST_F(MetricsServerTest, ALongBodyIsRefusedWithAnAnswer) {
+  start();
+  for (const std::string method : {"GET", "HEAD"}) {
+    for (const std::string& size : {std::to_string(kMostBodyBytes + 1), std::string("100000000")}) {
+      Client client(*server_);
+      client.send(method + " /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: " + size + "\r\n\r\nabc");
+      const std::string answer = client.rest();
+      EXPECT_THAT(answer, StartsWith("HTTP/1.1 413")) << method << size;
+      EXPECT_THAT(answer, HasSubstr("Connection: close")) << method << size;
+      EXPECT_EQ(answer.find("one of more than 16384 bytes is not read\n") != std::string::npos, method == "GET");
+    }
+  }
+}
+
+TEST_F(MetricsServerTest, ALongBodyThatIsSentAllTheSameLosesNoAnswer) {
+  start();
+  Client client(*server_);
+  const std::string body(1 << 20, 'x');
+  client.send(fmt::format("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.size()));
+  client.send(body);  // fails when the other side has closed
+  EXPECT_THAT(client.rest(), StartsWith("HTTP/1.1 413"));
+}
+
+TEST_F(MetricsServerTest, ABodyWithoutALengthIsRefusedWithAnAnswer) {
+  start();
+  const std::string body = "5\r\nhello\r\n0\r\n\r\n";
+  for (const char* const headers : {"Transfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip\r\n",
+                                    "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"}) {
+    Client client(*server_);
+    client.send(std::string("GET /healthz HTTP/1.1\r\nHost: x\r\n") + headers + "\r\n" + body);
+    const std::string answer = client.rest();
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 411")) << headers;
+    EXPECT_THAT(answer, EndsWith("one without a Content-Length is not read\n")) << headers;
+  }
+}
+
+TEST_F(MetricsServerTest, ALengthThatIsNoneIsRefusedWithAnAnswer) {
+  start();
+  for (const char* const length : {"-1", "x", "5x", "99999999999999999999999"}) {
+    const std::string answer = get(*server_, "/healthz", "GET", std::string("Content-Length: ") + length + "\r\n");
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 4")) << length;
+  }
+}
+
+TEST_F(MetricsServerTest, ABodyThatNeverComesEndsTheConnection) {
+  start(std::chrono::milliseconds(300));
+  Client client(*server_);
+  client.send("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nab");
+  EXPECT_EQ(client.rest(), "");
 }
 
 TEST_F(MetricsServerTest, RefusesHeadsThatAreTooLong) {

@@ -183,6 +183,17 @@ TEST(Statistics, MannWhitneyAgreesWithItsTables) {
   EXPECT_DOUBLE_EQ(paired_ratio_of(six, doubled).estimate, 2.0);
 }
 
+// As a foreign file may have them.
+TEST(Statistics, RatiosBeyondTheRangeOfNumbersAreSortedAsAnyOthers) {
+  std::vector<double> before, after;
+  for (int i = 0; i < 40; ++i) {
+    before.push_back(i % 2 == 0 ? 1e-300 : 1e300);
+    after.push_back(i % 2 == 0 ? 1e300 : 1e-300);
+  }
+  EXPECT_NEAR(paired_ratio_of(before, after).estimate, 1, 1e-9) << "half a thousand digits up, half down";
+  EXPECT_NEAR(ratio_of(before, after).estimate, 1, 1e-9);
+}
+
 TEST(Statistics, SignedRanksAgreeWithTheirTables) {
   // Differences of the logarithms -1, 2, 3 … 10: the ranks below zero add up to 1, which two of 2^10 subsets do not
   // exceed.

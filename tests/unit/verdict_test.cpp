@@ -285,6 +285,8 @@ TEST(ResultFiles, BrokenOnesAreRefusedByNameOfWhatIsWrong) {
   refused(edited([](auto& file) { file["results"][0]["samples"] = -1; }), "no count");
   refused(edited([](auto& file) { file["results"][0]["rounds"]["p50"][3] = nullptr; }), "not a number");
   refused(edited([](auto& file) { file["results"][0]["intervals"]["p50"] = {1}; }), "interval");
+  refused(edited([](auto& file) { file["results"][0]["rounds"]["p50"] = std::vector<double>(kMostRounds + 1, 1); }),
+          "\"p50\" of 1001 rounds, limit 1000");
   refused(edited([](auto& file) { file["context"]["cpus"] = 1e12; }), "\"cpus\"");
   refused(edited([](auto& file) { file["context"]["cpu"] = std::string(5000, 'x'); }), "4096");
   refused("{\"context\": {}, \"results\": [1e999]}", "");

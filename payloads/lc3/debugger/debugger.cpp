@@ -276,6 +276,7 @@ Status Debugger::arm(const Plan& plan) {
 Result<RunResult> Debugger::execute(std::uint64_t budget) {
   WARMFORK_TRY_ASSIGN(const RunResult result, vm_->run(budget));
   position_.instructions += result.executed;
+  if (options_.on_executed) options_.on_executed(result.executed);
   attempted_ = false;
   if (result.stop == StopReason::kInputNeeded || result.stop == StopReason::kInputExhausted) {
     constexpr std::uint16_t kTrapIn = 0xf023;

@@ -88,6 +88,8 @@ struct DebuggerOptions {
   std::size_t most_checkpoints = 64;                     // 164 KiB each
   std::size_t most_output_bytes = std::size_t{1} << 20;  // of output that can be shown again
   std::function<void(std::string_view)> on_output;       // what a forward movement prints, as it comes
+  // Instructions that were just executed, also to come back to a position in the past.
+  std::function<void(std::uint64_t)> on_executed;
 };
 
 class Debugger : public ExpressionContext {
@@ -137,6 +139,8 @@ class Debugger : public ExpressionContext {
   [[nodiscard]] std::size_t checkpoint_count() const { return checkpoints_.size(); }
   [[nodiscard]] const Program& program() const { return program_; }
   [[nodiscard]] const DebuggerOptions& options() const { return options_; }
+  /// What the guest can write, together.
+  [[nodiscard]] std::uint64_t memory_bytes() { return vm_->guest().memory().window().size(); }
 
   // --- Points
   int add_point(Point point);
