@@ -156,6 +156,15 @@ TEST_F(FeedTest, BadFilesAreNamed) {
   EXPECT_THAT(raw.err, HasSubstr("no ITCH message in 2000 packets; packet 1: MoldUDP64 header shorter than 20 (18)"));
 }
 
+TEST_F(FeedTest, AFeedIsNotWrittenWhereItsSummaryIsPrinted) {
+  for (const char* name : {"/dev/stdout", "/dev/stderr", "/proc/self/fd/1"}) {
+    const Ended ended = run_cli({"feed", "generate", name, "--packets", "10"});
+    EXPECT_EQ(ended.code, 2) << name;
+    EXPECT_EQ(ended.out, "") << name;
+    EXPECT_EQ(ended.err, std::string("warmfork: ") + name + ": what is printed goes there\n");
+  }
+}
+
 TEST_F(FeedTest, WrongUsageIsRefused) {
   const std::string feed = make_feed();
   for (const Arguments& words :
