@@ -341,6 +341,10 @@ Result<int> run_checked(const Options& options) {
   certificate.decoded = feed.decoded;
   certificate.first_malformed = feed.first_malformed;
   certificate.decode_ns_per_message = feed.decode_ns_per_message;
+  if (!ended.transmitted) {
+    certificate.failures.push_back(
+        fmt::format("the answers are not in their file: {}", ended.transmitted.error().message));
+  }
   constexpr int kSignalBase = 128;
   int code = certificate.interrupted ? kSignalBase + signals->signal() : (certificate.passed() ? kSuccess : kFailure);
   // What was measured is not lost with the file.

@@ -11,6 +11,7 @@ namespace warmfork::test {
 namespace {
 
 using nlohmann::json;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 class ReplayTest : public CliTest {
@@ -74,6 +75,9 @@ TEST_F(ReplayTest, AnswersThatCannotBeWrittenCostNeitherTheFeedNorItsCertificate
   EXPECT_EQ(full.code, 4);
   EXPECT_THAT(full.err, HasSubstr("/dev/full: No space left"));
   EXPECT_THAT(full.out, HasSubstr("sent        1001 packets"));
+  // Nor does the certificate say that all is well.
+  EXPECT_THAT(full.out, HasSubstr("failed      the answers are not in their file: /dev/full: No space left"));
+  EXPECT_THAT(full.out, EndsWith("\nfailed\n"));
 }
 
 }  // namespace
