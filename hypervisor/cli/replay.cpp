@@ -303,7 +303,8 @@ Result<Ended> replay_to_programs(const Options& options, const Plan& plan, const
   const auto epoch_ns =
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
   WARMFORK_TRY_ASSIGN(ended.replayed, replay_into(*readers, feed, plan, signals));
-  ended.readers = readers->finish(ended.replayed.counters.interrupted);
+  ended.readers = readers->finish([&] { return signals.signal() != 0; });
+  ended.replayed.counters.interrupted |= signals.signal() != 0;  // also while programs came to their end
   if (answers_file) {
     ended.transmitted = readers->write_answers(std::move(*answers_file), epoch, epoch_ns);
     const lc3::Answers& answers = readers->answers();

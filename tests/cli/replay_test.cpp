@@ -2,7 +2,9 @@
 #include "process.hpp"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -63,6 +65,23 @@ TEST_F(ReplayTest, AProgramThatLosesOrFailsFailsTheReplay) {
   EXPECT_EQ(dead.code, 1) << dead.err;
   EXPECT_THAT(json::parse(dead.out).at("failures").dump(), HasSubstr("illegal opcode"));
   EXPECT_EQ(run_cli({"replay", make_feed(), "--program", path("missing.asm")}).code, 3);
+}
+
+// All packets are sent within a second or so; then programs have five to end.
+TEST_F(ReplayTest, CtrlCIsHeededWhileProgramsAreAwaited) {
+  const std::string feed = make_feed(), loop = file("loop.asm", ".ORIG x3000\nL BR L\n.END\n");
+  Ended ended;
+  for (unsigned seconds = 3; seconds < 16; seconds *= 2) {  // a signal before it is a replay ends it at once: again
+    Process process({"replay", feed, "--program", loop, "--json"});
+    ::sleep(seconds);
+    process.send(SIGINT);
+    ended = process.wait();
+    if (ended.code != -SIGINT) break;
+  }
+  ASSERT_EQ(ended.code, 130) << ended.out << ended.err;
+  const json certificate = json::parse(ended.out);
+  EXPECT_EQ(certificate.at("verdict"), "interrupted");
+  EXPECT_EQ(certificate.at("readers").at(0).at("end"), "stopped");
 }
 
 TEST_F(ReplayTest, AnswersThatCannotBeWrittenCostNeitherTheFeedNorItsCertificate) {

@@ -487,10 +487,9 @@ feed::ReaderReport FeedReaders::report_of(const Reader& reader) const {
   return report;
 }
 
-const std::vector<feed::ReaderReport>& FeedReaders::finish(bool hurry) {
+const std::vector<feed::ReaderReport>& FeedReaders::finish(const std::function<bool()>& hurry) {
   if (finished_) return reports_;
   finished_ = true;
-  const std::uint64_t grace_ns = hurry ? std::min(options_.grace_ns, kHurriedGraceNs) : options_.grace_ns;
   (void)writer_->push({}, kEndOfStream);
   ended_ = 1;
   const std::uint64_t begin = tsc_now();
@@ -498,7 +497,10 @@ const std::vector<feed::ReaderReport>& FeedReaders::finish(bool hurry) {
     return std::ranges::all_of(readers_,
                                [](const auto& reader) { return reader->done.load(std::memory_order_acquire); });
   };
-  while (!all_done() && tsc_to_ns(tsc_now() - begin) < static_cast<double>(grace_ns)) {
+  const auto grace_ns = [&] {
+    return static_cast<double>(hurry() ? std::min(options_.grace_ns, kHurriedGraceNs) : options_.grace_ns);
+  };
+  while (!all_done() && tsc_to_ns(tsc_now() - begin) < grace_ns()) {
     idle();
     std::this_thread::yield();
   }

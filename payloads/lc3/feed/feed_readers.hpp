@@ -32,6 +32,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -90,9 +91,11 @@ class FeedReaders {
   void idle() noexcept;
 
   /// Ends the stream, waits for the programs (those that do not end in time are stopped), and says what they have seen
-  /// and done. Nothing is published after. `hurry`: somebody wants to see the end, half a second is enough. The second
-  /// time it returns the same.
-  [[nodiscard]] const std::vector<feed::ReaderReport>& finish(bool hurry = false);
+  /// and done. Nothing is published after. `hurry` is asked over and over whether somebody wants to see the end: then
+  /// half a second is enough. The second time it returns the same.
+  [[nodiscard]] const std::vector<feed::ReaderReport>& finish(const std::function<bool()>& hurry = [] {
+    return false;
+  });
   /// After finish().
   [[nodiscard]] const Answers& answers() const { return answers_; }
   /// Writes the answers that were kept, in the order in which they came: each an Ethernet frame to 02:00:00:00:00:00
