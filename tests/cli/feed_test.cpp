@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -163,6 +164,13 @@ TEST_F(FeedTest, AFeedIsNotWrittenWhereItsSummaryIsPrinted) {
     EXPECT_EQ(ended.out, "") << name;
     EXPECT_EQ(ended.err, std::string("warmfork: ") + name + ": what is printed goes there\n");
   }
+}
+
+TEST_F(FeedTest, ALimitForFilesIsAFullDisk) {
+  const Ended ended = run_cli({"feed", "generate", path("x.pcap"), "--packets", "1000"}, {.file_bytes = 4096});
+  EXPECT_EQ(ended.code, 4);
+  EXPECT_EQ(ended.err, "warmfork: " + path("x.pcap") + ": File too large\n");
+  EXPECT_FALSE(std::filesystem::exists(path("x.pcap")));
 }
 
 TEST_F(FeedTest, WrongUsageIsRefused) {
