@@ -283,7 +283,8 @@ Result<Ended> replay_to_programs(const Options& options, const Plan& plan, const
                              .feed_bytes = plan.ring_bytes,
                              .record_bytes = feed.decoded ? std::uint32_t{sizeof(feed::ItchRecord)} : 0,
                              .answers = !options.transmit.empty(),
-                             .cpus = reader_cpus(plan.cpu)};
+                             .cpus = reader_cpus(plan.cpu),
+                             .hurry = [&] { return signals.signal() != 0; }};
   Ended ended;
   if (how.cpus.front() == plan.cpu) {
     ended.notes.push_back(

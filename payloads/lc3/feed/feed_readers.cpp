@@ -232,7 +232,7 @@ Status FeedReaders::warm_up(const feed::Tape& tape) {
   const std::uint64_t messages = published();
   if (messages == 0) return {};
   (void)writer_->push({}, kEndOfStream);
-  for (std::size_t i = 0; i < readers_.size(); ++i) {
+  for (std::size_t i = 0; i < readers_.size() && !options_.hurry(); ++i) {
     WARMFORK_TRY_ASSIGN(const bool ends, rehearse(*readers_[i], messages, false));
     if (!ends) continue;
     if (options_.engine == Engine::kOrc || options_.engine == Engine::kAuto) readers_[i]->lc3->finish_optimising();
@@ -289,6 +289,7 @@ Result<bool> FeedReaders::rehearse(Reader& reader, std::uint64_t messages, bool 
     } else if (ran->stop != StopReason::kBudget) {
       return false;
     }
+    if (options_.hurry()) return false;
     if (piece == kUntimed) {
       before = account_for(page, messages).received;
       begin = tsc_now();

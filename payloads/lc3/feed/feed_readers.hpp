@@ -55,6 +55,7 @@ struct FeedReaderOptions {
   std::vector<int> cpus;                              // reader i runs on cpus[i % size]; none: anywhere
   std::uint64_t grace_ns = 5'000'000'000;             // after the end of the stream, for programs to end as well
   bool warm_up = true;
+  std::function<bool()> hurry = [] { return false; };  // asked while warming up: true ends that
 };
 
 /// What came back.
