@@ -28,12 +28,14 @@ constexpr std::array<int, 7> kMarks{7, 5, 9, 13, 11, 6, 4};  // of gnuplot: fill
 struct Format {
   const char* extension;
   const char* terminal;
+  std::string_view end;  // of every such file; blank lines may follow
 };
 // The bitmap has twice the pixels for sharp screens; sizes within it are doubled to match.
 constexpr std::array<Format, 2> kFormats{
-    {{"png", "set terminal pngcairo noenhanced size 1920,1200 font 'DejaVu Sans,24' linewidth 2 pointscale 1.6"},
-     {"svg",
-      "set terminal svg noenhanced size 960,600 dynamic background '#ffffff' font 'DejaVu Sans,13' linewidth 1"}}};
+    {{"png", "set terminal pngcairo noenhanced size 1920,1200 font 'DejaVu Sans,24' linewidth 2 pointscale 1.6",
+      std::string_view("IEND\xae\x42\x60\x82", 8)},
+     {"svg", "set terminal svg noenhanced size 960,600 dynamic background '#ffffff' font 'DejaVu Sans,13' linewidth 1",
+      "</svg>"}}};
 
 // The length of the UTF-8 sequence of a printable character at the beginning of `text`; 0: there is none.
 std::size_t printable_length(std::string_view text) {
@@ -198,7 +200,7 @@ class Replacement {
     Replacement made;
     made.path_ = path;
     std::string temporary = fmt::format("{}.{}.part", path, ::getpid());
-    made.fd_ = UniqueFd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
+    made.fd_ = UniqueFd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (!made.fd_) return fail_errno("{}", path);
     made.temporary_ = std::move(temporary);
     return made;
@@ -211,10 +213,21 @@ class Replacement {
   }
 
   [[nodiscard]] const UniqueFd& fd() const { return fd_; }
-  [[nodiscard]] Status commit() {
+  /// Whether it ends with `end`: gnuplot does not say so when a disk is full.
+  [[nodiscard]] Status check_end(std::string_view end) const {
     struct stat status{};
     if (::fstat(fd_.get(), &status) != 0) return fail_errno("{}", path_);
     if (status.st_size == 0) return fail(ErrorKind::kHost, "{}: gnuplot has drawn nothing", path_);
+    std::array<char, 64> last;
+    const off_t from = std::max<off_t>(status.st_size - static_cast<off_t>(last.size()), 0);
+    const ssize_t got = ::pread(fd_.get(), last.data(), last.size(), from);
+    if (got < 0) return fail_errno("{}", path_);
+    std::string_view text(last.data(), static_cast<std::size_t>(got));
+    while (text.ends_with('\n')) text.remove_suffix(1);
+    if (text.ends_with(end)) return {};
+    return fail(ErrorKind::kHost, "{}: gnuplot has drawn half of it; is the disk full?", path_);
+  }
+  [[nodiscard]] Status commit() {
     if (::rename(temporary_.c_str(), path_.c_str()) != 0) return fail_errno("{}", path_);
     temporary_.clear();
     return {};
@@ -232,6 +245,7 @@ Status draw(const std::string& commands, const std::string& base) {
   for (const Format& format : kFormats) {
     WARMFORK_TRY_ASSIGN(Replacement file, Replacement::create(fmt::format("{}.{}", base, format.extension)));
     WARMFORK_TRY(run_gnuplot(preamble(format.terminal) + commands, file.fd()));
+    WARMFORK_TRY(file.check_end(format.end));
     files.push_back(std::move(file));
   }
   for (Replacement& file : files) WARMFORK_TRY(file.commit());

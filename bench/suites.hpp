@@ -77,9 +77,15 @@ using SuiteResult = Result<std::vector<Figure>>;
 /// LC-3 machines that send each other messages, in both ways to wait, and what waiting costs: bus/…. No figure if there
 /// is only one CPU.
 [[nodiscard]] SuiteResult run_bus(const SuiteOptions& options);
-/// One LC-3 machine sends another one `messages` numbered messages, the other checks each: messages per second. Errors:
-/// kGuestFault (one is missing, came twice or out of order, as its text says), kHost.
-[[nodiscard]] Result<double> run_bus_check(const SuiteOptions& options, std::uint64_t messages);
+struct BusCheck {
+  std::uint64_t messages = 0;  // that were sent, and came
+  double seconds = 0;
+};
+/// One LC-3 machine sends another one `messages` numbered messages, the other checks each. `stop` is asked now and
+/// then: if it says so, those are checked that were sent until then. Errors: kGuestFault (one is missing, came twice or
+/// out of order, as its text says), kHost.
+[[nodiscard]] Result<BusCheck> run_bus_check(
+    const SuiteOptions& options, std::uint64_t messages, const std::function<bool()>& stop = [] { return false; });
 /// A replayed feed into guests: the highest rates without a loss, the cost of a message: feed/…. No rates if there is
 /// only one CPU.
 [[nodiscard]] SuiteResult run_feed(const SuiteOptions& options);

@@ -8,6 +8,7 @@
 #include "ivshmem/host/peer_program.hpp"
 #include "ivshmem/host/report.hpp"
 #include "ivshmem/host/runner.hpp"
+#include "ivshmem/host/shrink_watch.hpp"
 #include "ivshmem/host/study.hpp"
 #include "machine/machine.hpp"
 #include "memory/shared_memory.hpp"
@@ -58,7 +59,7 @@ constexpr int kSignalBase = 128;
 /// The file in which somebody else is met, for as long as this takes part. Who finds a file left later should know why.
 class MeetingPlace {
  public:
-  explicit MeetingPlace(MeetingFile file) : file_(std::move(file)) {}
+  explicit MeetingPlace(MeetingFile file) : file_(std::move(file)), watch_(file_.memory()->bytes()) {}
   MeetingPlace(const MeetingPlace&) = delete;
   MeetingPlace& operator=(const MeetingPlace&) = delete;
   ~MeetingPlace() {
@@ -67,9 +68,20 @@ class MeetingPlace {
     }
   }
   [[nodiscard]] const std::shared_ptr<SharedMemory>& memory() const { return file_.memory(); }
+  /// Somebody has shortened it, and that was noticed here. Costs next to nothing.
+  [[nodiscard]] bool is_gone() const { return watch_.shortened(); }
+  /// Why it came to an end that was not wanted, if that is the reason: the other side may have noticed first, and left.
+  [[nodiscard]] std::optional<Error> shortened() const {
+    struct stat status{};
+    const bool shorter =
+        ::fstat(memory()->fd(), &status) == 0 && static_cast<std::uint64_t>(status.st_size) < memory()->size();
+    if (!shorter && !is_gone()) return std::nullopt;
+    return Error{ErrorKind::kInput, fmt::format("{}: somebody has shortened it", file_.path())};
+  }
 
  private:
   MeetingFile file_;
+  ShrinkWatch watch_;
 };
 
 /// Everybody who takes part, and the memory in which they do; members are destroyed from the last to the first.
@@ -195,9 +207,11 @@ Result<int> run_as_peer(const Options& options) {
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
   const std::uint64_t sessions = options.sessions == 0 ? ~std::uint64_t{0} : options.sessions;
   metrics_ready();
-  WARMFORK_TRY_ASSIGN(const PeerEnd end, run_peer(place.memory()->bytes(), fmt::format("process {}", ::getpid()),
-                                                  sessions, timeout_ns, [&] { return signals->signal() != 0; }));
+  WARMFORK_TRY_ASSIGN(const PeerEnd end,
+                      run_peer(place.memory()->bytes(), fmt::format("process {}", ::getpid()), sessions, timeout_ns,
+                               [&] { return signals->signal() != 0 || place.is_gone(); }));
   print_message("{} sessions, {} frames, {} verified\n", end.sessions, end.frames, end.verified);
+  if (const auto shortened = place.shortened(); shortened && !end.why) return Failure(*shortened);
   if (!end.why && end.why.error().kind == ErrorKind::kCancelled) return kSignalBase + signals->signal();
   // Without a number of sessions, a host that does not come again is how it ends.
   if (!end.why && (options.sessions != 0 || end.sessions == 0)) return Failure(end.why.error());
@@ -232,9 +246,10 @@ Result<int> run_checked(const Options& options) {
   WARMFORK_TRY_ASSIGN(StudyOptions study, make_study(options));
   if (!options.out.empty()) WARMFORK_TRY(prepare_directory(options.out));
   WARMFORK_TRY_ASSIGN(const std::unique_ptr<SignalWatch> signals, SignalWatch::create());
-  study.cancelled = [&] { return signals->signal() != 0; };
+  Stage stage;
+  study.cancelled = [&] { return signals->signal() != 0 || (stage.place != nullptr && stage.place->is_gone()); };
   const auto [host_cpu, guest_cpu] = choose_cpus();
-  WARMFORK_TRY_ASSIGN(Stage stage, make_stage(options, study, timeout_ns, host_cpu == guest_cpu ? -1 : guest_cpu));
+  WARMFORK_TRY_ASSIGN(stage, make_stage(options, study, timeout_ns, host_cpu == guest_cpu ? -1 : guest_cpu));
   if (host_cpu != guest_cpu) pin_here(host_cpu);
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   if (terminal) {
@@ -243,8 +258,14 @@ Result<int> run_checked(const Options& options) {
     };
   }
   metrics_ready();
-  WARMFORK_TRY_ASSIGN(const StudyResult result, run_study(study, stage.partners));
+  WARMFORK_TRY_ASSIGN(StudyResult result, run_study(study, stage.partners));
   if (terminal) print_message("\r\033[K");
+  if (stage.place != nullptr && (result.ended || stage.place->is_gone())) {
+    if (auto shortened = stage.place->shortened()) {  // whatever the two then thought of each other
+      if (!result.ended) result.ended_where = "its last message";
+      result.ended = std::move(shortened);
+    }
+  }
 
   int code = kSuccess;
   if (std::ranges::any_of(result.rows, [](const Row& row) { return !row.success; })) code = kFailure;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <new>
 #include <system_error>
@@ -63,6 +64,9 @@ int main(int argc, char** argv) {
   trace.add_to(*app.get_subcommand("snapshot")->get_subcommand("call"));
   app.parse_complete_callback([&trace] { trace.begin(); });
   keep_standard_descriptors();
+  // Beyond a limit for files (ulimit -f) a write is to fail, as on a full disk: what has been measured is not lost
+  // then.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     app.parse(argc, argv);
   } catch (const CannotTrace& error) {

@@ -283,7 +283,8 @@ Result<Ended> replay_to_programs(const Options& options, const Plan& plan, const
                              .feed_bytes = plan.ring_bytes,
                              .record_bytes = feed.decoded ? std::uint32_t{sizeof(feed::ItchRecord)} : 0,
                              .answers = !options.transmit.empty(),
-                             .cpus = reader_cpus(plan.cpu)};
+                             .cpus = reader_cpus(plan.cpu),
+                             .hurry = [&] { return signals.signal() != 0; }};
   Ended ended;
   if (how.cpus.front() == plan.cpu) {
     ended.notes.push_back(
@@ -303,7 +304,8 @@ Result<Ended> replay_to_programs(const Options& options, const Plan& plan, const
   const auto epoch_ns =
       static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
   WARMFORK_TRY_ASSIGN(ended.replayed, replay_into(*readers, feed, plan, signals));
-  ended.readers = readers->finish(ended.replayed.counters.interrupted);
+  ended.readers = readers->finish([&] { return signals.signal() != 0; });
+  ended.replayed.counters.interrupted |= signals.signal() != 0;  // also while programs came to their end
   if (answers_file) {
     ended.transmitted = readers->answers().write(std::move(*answers_file), epoch, epoch_ns);
     const lc3::Answers& answers = readers->answers().counts();
@@ -341,6 +343,10 @@ Result<int> run_checked(const Options& options) {
   certificate.decoded = feed.decoded;
   certificate.first_malformed = feed.first_malformed;
   certificate.decode_ns_per_message = feed.decode_ns_per_message;
+  if (!ended.transmitted) {
+    certificate.failures.push_back(
+        fmt::format("the answers are not in their file: {}", ended.transmitted.error().message));
+  }
   constexpr int kSignalBase = 128;
   int code = certificate.interrupted ? kSignalBase + signals->signal() : (certificate.passed() ? kSuccess : kFailure);
   // What was measured is not lost with the file.

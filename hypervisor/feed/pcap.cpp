@@ -1,5 +1,6 @@
 #include "feed/pcap.hpp"
 
+#include "base/file.hpp"
 #include "base/printable.hpp"
 
 #include <dlfcn.h>
@@ -190,6 +191,11 @@ Result<PcapWriter> PcapWriter::create(const std::string& path) {
   impl->path = path;
   impl->format.reset(pcap.open_dead(DLT_EN10MB, kMaxFrameBytes, PCAP_TSTAMP_PRECISION_NANO));
   if (!impl->format) return fail(ErrorKind::kHost, "{}: out of memory", path);
+  // What this process prints would lie between the packets, or over them; into a device (/dev/null) both may go.
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISCHR(status.st_mode) && printed_into(path)) {
+    return fail(ErrorKind::kUsage, "{}: what is printed goes there", path);
+  }
   std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "wbe"));
   if (!file) return fail_errno("{}", path);
   impl->dumper = pcap.dump_fopen(impl->format.get(), file.get());

@@ -43,7 +43,7 @@ struct Recording {
 /// Writes a capture file. One that is not finished is removed, if it is a file.
 class PcapWriter {
  public:
-  /// Replaces what is there. Errors (kHost) name the path.
+  /// Replaces what is there. Errors name the path: kUsage, what this process prints goes there; kHost.
   [[nodiscard]] static Result<PcapWriter> create(const std::string& path);
   PcapWriter(PcapWriter&&) noexcept;
   PcapWriter& operator=(PcapWriter&&) noexcept;

@@ -248,6 +248,20 @@ TEST_F(BenchTest, EveryMessageArrivesOnceAndInOrder) {
   EXPECT_EQ(run_cli({"bench", "bus", "--messages", "many"}).code, 2);
 }
 
+TEST_F(BenchTest, CtrlCEndsTheCheckOfMessagesWithThoseThatWereSent) {
+  Ended ended;
+  for (unsigned seconds = 2; seconds < 16; seconds *= 2) {  // a signal before it begins ends it at once: again
+    Process process({"bench", "bus", "--messages", "1000G"});
+    ::sleep(seconds);
+    process.send(SIGINT);
+    ended = process.wait();
+    if (ended.code != -SIGINT) break;
+  }
+  EXPECT_EQ(ended.code, 130) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr(" messages from one LC-3 machine to another, each once and in order"));
+  EXPECT_THAT(ended.err, HasSubstr("of 1000000000000 messages were sent"));
+}
+
 TEST_F(BenchTest, JsonToStandardOutputIsNothingElse) {
   const Ended ended = run_cli({"bench", "floors", "--quick", "--json", "-"});
   ASSERT_EQ(ended.code, 0) << ended.err;

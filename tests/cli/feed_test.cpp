@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -162,6 +163,22 @@ TEST_F(FeedTest, BadFilesAreNamed) {
   const Ended raw = run_cli({"replay", make_feed({"--content", "raw"}), "--decode", "itch"});
   EXPECT_EQ(raw.code, 3);
   EXPECT_THAT(raw.err, HasSubstr("no ITCH message in 2000 packets; packet 1: MoldUDP64 header shorter than 20 (18)"));
+}
+
+TEST_F(FeedTest, AFeedIsNotWrittenWhereItsSummaryIsPrinted) {
+  for (const char* name : {"/dev/stdout", "/dev/stderr", "/proc/self/fd/1"}) {
+    const Ended ended = run_cli({"feed", "generate", name, "--packets", "10"});
+    EXPECT_EQ(ended.code, 2) << name;
+    EXPECT_EQ(ended.out, "") << name;
+    EXPECT_EQ(ended.err, std::string("warmfork: ") + name + ": what is printed goes there\n");
+  }
+}
+
+TEST_F(FeedTest, ALimitForFilesIsAFullDisk) {
+  const Ended ended = run_cli({"feed", "generate", path("x.pcap"), "--packets", "1000"}, {.file_bytes = 4096});
+  EXPECT_EQ(ended.code, 4);
+  EXPECT_EQ(ended.err, "warmfork: " + path("x.pcap") + ": File too large\n");
+  EXPECT_FALSE(std::filesystem::exists(path("x.pcap")));
 }
 
 TEST_F(FeedTest, WrongUsageIsRefused) {

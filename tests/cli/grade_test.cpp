@@ -1,11 +1,13 @@
 // warmfork grade and warmfork fleet, with guests.
 #include "process.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace warmfork::test {
@@ -138,6 +140,25 @@ TEST_F(FleetVerb, MachinesTakeTurnsAndCtrlCStopsThem) {
     EXPECT_GT(json["machines"][i]["instructions"], 0) << "one worker, yet all had their turns";
   }
   EXPECT_EQ(json["machines"][3]["verdict"], "passed");
+}
+
+// Machines that are there already when another cannot be made are given back, and nothing of them is touched
+// afterwards.
+TEST_F(FleetVerb, WithoutMemoryForAllMachinesItSaysSo) {
+#ifdef WARMFORK_SANITIZED
+  GTEST_SKIP() << "sanitizers need more address space than there is";
+#endif
+  file("a.asm", ".ORIG x3000\nHALT\n.END\n");
+  for (const char* fork : {"space", "vm"}) {
+    const std::string fleet =
+        file("f.toml", fmt::format("[[machine]]\nname = \"a\"\nprogram = \"a.asm\"\ncount = 4000\n"
+                                   "engine = \"interp\"\noutput_limit = 100\nfork = \"{}\"\n",
+                                   fork));
+    const Ended ended = run_cli({"fleet", fleet}, {.address_space = std::uint64_t{512} << 20});
+    EXPECT_EQ(ended.code, 4) << fork << ": " << ended.out;
+    EXPECT_TRUE(ended.err.starts_with("warmfork: ")) << fork << ": " << ended.err;
+    EXPECT_EQ(std::ranges::count(ended.err, '\n'), 1) << fork << ": " << ended.err;
+  }
 }
 
 TEST_F(FleetVerb, AProgramOrCpuThatIsNotThereIsNamed) {

@@ -46,7 +46,18 @@ TEST_F(IvshmemCli, WritesItsFiles) {
   }
 }
 
-class IvshmemFileCli : public CliTest {};
+class IvshmemFileCli : public CliTest {
+ protected:
+  /// Until messages go back and forth: their number is in the host's state word.
+  static void wait_for_messages(const std::string& memory) {
+    std::uint64_t word = 0;
+    for (int i = 0; i < 10'000 && (word >> 8 & 0xffffff) < 2; ++i, ::usleep(1000)) {
+      std::ifstream in(memory, std::ios::binary);
+      in.seekg(offsetof(ivshmem::HostPage, state));
+      in.read(reinterpret_cast<char*>(&word), sizeof word);
+    }
+  }
+};
 
 TEST_F(IvshmemFileCli, TheGuestIsAnotherProcess) {
   for (const bool peer_first : {true, false}) {
@@ -75,19 +86,37 @@ TEST_F(IvshmemFileCli, APeerThatIsStoppedLetsTheHostGoAtOnce) {
   Process host({"ivshmem", "--attach", memory, "--memory", "16M", "--frame", "1080p", "--messages", "1000000",
                 "--no-baseline", "--timeout", "10m"});
   Process peer({"ivshmem", "--peer", memory, "--memory", "16M"});
-  // Until messages go back and forth: their number is in the host's state word.
-  std::uint64_t word = 0;
-  for (int i = 0; i < 10'000 && (word >> 8 & 0xffffff) < 2; ++i, ::usleep(1000)) {
-    std::ifstream in(memory, std::ios::binary);
-    in.seekg(offsetof(ivshmem::HostPage, state));
-    in.read(reinterpret_cast<char*>(&word), sizeof word);
-  }
+  wait_for_messages(memory);
   peer.send(SIGINT);
   EXPECT_EQ(peer.wait().code, 130);
   const Ended ended = host.wait(30);
   EXPECT_EQ(ended.code, 5);
   EXPECT_THAT(ended.err, HasSubstr("the guest has left the session"));
   EXPECT_FALSE(std::filesystem::exists(memory));
+}
+
+// Who touches what is gone gets SIGBUS. Cut in the midst of a frame, and behind nothing.
+TEST_F(IvshmemFileCli, AFileThatIsShortenedEndsBothSidesWithWhatTheyHave) {
+  for (const std::uintmax_t left : {std::uintmax_t{4} << 20, std::uintmax_t{0}}) {
+    const std::string memory = path("memory"), out = path("results");
+    Process host({"ivshmem", "--attach", memory, "--memory", "16M", "--frame", "1080p", "--messages", "1000000",
+                  "--no-baseline", "--timeout", "10m", "--json", "--out", out});
+    Process peer({"ivshmem", "--peer", memory, "--memory", "16M", "--timeout", "10m"});
+    wait_for_messages(memory);
+    std::filesystem::resize_file(memory, left);
+    const Ended ended = host.wait(30), other = peer.wait(30);
+    EXPECT_EQ(ended.code, 3) << left;
+    EXPECT_THAT(ended.err, HasSubstr(memory + ": somebody has shortened it\n"));
+    const auto json = nlohmann::json::parse(ended.out, nullptr, false);
+    ASSERT_FALSE(json.is_discarded()) << ended.out;
+    EXPECT_EQ(json["exit_code"], 3);
+    EXPECT_FALSE(json["complete"]);
+    EXPECT_GE(json["blocks"][0]["messages"], 1);
+    EXPECT_THAT(read_text(out + "/INCOMPLETE"), HasSubstr("somebody has shortened it"));
+    EXPECT_EQ(other.code, 3) << left << other.err;
+    EXPECT_THAT(other.err, HasSubstr("warmfork: " + memory + ": somebody has shortened it\n"));
+    std::filesystem::remove(memory);
+  }
 }
 
 TEST_F(IvshmemFileCli, ASecondHostIsRefused) {

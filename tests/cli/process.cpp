@@ -62,6 +62,10 @@ Process::Process(const Arguments& arguments, StartOptions options) {
       const rlimit limit{options.address_space, options.address_space};
       ::setrlimit(RLIMIT_AS, &limit);
     }
+    if (options.file_bytes != 0) {
+      const rlimit limit{options.file_bytes, options.file_bytes};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
     ::execv(binary.c_str(), argv.data());
     ::_exit(127);
   }

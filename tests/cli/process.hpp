@@ -29,6 +29,7 @@ struct StartOptions {
   std::optional<std::string> input;  // written to its standard input, then closed; nothing: /dev/null
   bool keep_input_open = false;      // after writing `input`
   std::uint64_t address_space = 0;   // RLIMIT_AS in bytes; 0: none
+  std::uint64_t file_bytes = 0;      // RLIMIT_FSIZE; 0: none
 };
 
 /// A running warmfork whose output is collected.

@@ -2,7 +2,9 @@
 #include "process.hpp"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -11,6 +13,7 @@ namespace warmfork::test {
 namespace {
 
 using nlohmann::json;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 class ReplayTest : public CliTest {
@@ -64,6 +67,23 @@ TEST_F(ReplayTest, AProgramThatLosesOrFailsFailsTheReplay) {
   EXPECT_EQ(run_cli({"replay", make_feed(), "--program", path("missing.asm")}).code, 3);
 }
 
+// All packets are sent within a second or so; then programs have five to end.
+TEST_F(ReplayTest, CtrlCIsHeededWhileProgramsAreAwaited) {
+  const std::string feed = make_feed(), loop = file("loop.asm", ".ORIG x3000\nL BR L\n.END\n");
+  Ended ended;
+  for (unsigned seconds = 3; seconds < 16; seconds *= 2) {  // a signal before it is a replay ends it at once: again
+    Process process({"replay", feed, "--program", loop, "--json"});
+    ::sleep(seconds);
+    process.send(SIGINT);
+    ended = process.wait();
+    if (ended.code != -SIGINT) break;
+  }
+  ASSERT_EQ(ended.code, 130) << ended.out << ended.err;
+  const json certificate = json::parse(ended.out);
+  EXPECT_EQ(certificate.at("verdict"), "interrupted");
+  EXPECT_EQ(certificate.at("readers").at(0).at("end"), "stopped");
+}
+
 TEST_F(ReplayTest, AnswersThatCannotBeWrittenCostNeitherTheFeedNorItsCertificate) {
   const std::string feed = make_feed(), trigger = program("feed_trigger.asm");
   const Ended same = run_cli({"replay", feed, "--program", trigger, "--transmit", feed});
@@ -74,6 +94,9 @@ TEST_F(ReplayTest, AnswersThatCannotBeWrittenCostNeitherTheFeedNorItsCertificate
   EXPECT_EQ(full.code, 4);
   EXPECT_THAT(full.err, HasSubstr("/dev/full: No space left"));
   EXPECT_THAT(full.out, HasSubstr("sent        1001 packets"));
+  // Nor does the certificate say that all is well.
+  EXPECT_THAT(full.out, HasSubstr("failed      the answers are not in their file: /dev/full: No space left"));
+  EXPECT_THAT(full.out, EndsWith("\nfailed\n"));
 }
 
 }  // namespace

@@ -163,6 +163,22 @@ TEST_P(Lc3Feed, TwoReadersCountAndSumUpAllPackets) {
   }
 }
 
+// Somebody who wants to see the end need not wait for what only measures; nothing else is different then.
+TEST_P(Lc3Feed, WarmingUpEndsWhenAskedTo) {
+  const auto words = lc3::frames_to_words(tape({.packets = 2000, .content = feed::Content::kRaw}), kMemory);
+  ASSERT_TRUE(words);
+  int asked = 0;
+  // Of the first reader's rehearsals there is one piece at most, and none of the second's.
+  const auto readers =
+      start({file("feed_count.asm"), file("feed_count.asm")}, *words, {.hurry = [&] { return ++asked > 1; }});
+  ASSERT_NE(readers, nullptr);
+  EXPECT_GT(asked, 1);
+  publish(*readers, *words, 0, 1000);
+  const auto& reports = readers->finish();
+  for (const feed::ReaderReport& report : reports) expect_lossless(report, 2000);
+  EXPECT_FALSE(reports[1].program->ns_per_message) << "it was not timed";
+}
+
 TEST_P(Lc3Feed, AnInspectorFindsWhatIsMissingOnTheWay) {
   const auto words =
       lc3::frames_to_words(tape({.packets = 3000, .content = feed::Content::kRaw, .gap_every = 1000}), kMemory);

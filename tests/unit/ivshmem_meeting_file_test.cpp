@@ -118,5 +118,14 @@ TEST_F(IvshmemFile, OfAWrongSizeIsRefusedByValueAndLimit) {
   EXPECT_FALSE(exists()) << "nothing is made for nothing";
 }
 
+// It would be what everybody finds who comes later and asks for less.
+TEST_F(IvshmemFile, OneThatWasMadeAndCannotBeUsedIsRemovedAgain) {
+  EXPECT_THAT(why(MeetingFile::open(path(), Side::kHost, kBytes + 1, kPageBytes)), HasSubstr("not whole pages"));
+  EXPECT_FALSE(exists());
+  EXPECT_THAT(why(MeetingFile::open(path(), Side::kGuest, 2 * kMaxSharedBytes, kPageBytes)), HasSubstr("at most"));
+  EXPECT_FALSE(exists());
+  EXPECT_TRUE(open(Side::kHost));
+}
+
 }  // namespace
 }  // namespace warmfork::ivshmem

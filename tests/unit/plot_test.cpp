@@ -201,6 +201,20 @@ TEST_F(PlotPathTest, WhatGnuplotComplainsOfIsPassedOnAndOldFilesStay) {
   EXPECT_EQ(files(), 2U);
 }
 
+// As it does on a full disk.
+TEST_F(PlotPathTest, DrawingHalfIsAnErrorAndOldFilesStay) {
+  std::ofstream(path("plot.png")) << "old";
+  for (const char* half : {"printf '\\211PNG'", "printf 'IEND\\256\\102\\140\\202'"}) {  // the first file, the second
+    install(std::string("#!/bin/sh\n") + half + "\n");
+    const Status drawn = write_plot(example(), path("plot"));
+    ASSERT_FALSE(drawn);
+    EXPECT_EQ(drawn.error().kind, ErrorKind::kHost);
+    EXPECT_THAT(drawn.error().message, HasSubstr("gnuplot has drawn half of it"));
+    EXPECT_EQ(content("plot.png"), "old");
+    EXPECT_EQ(files(), 2U);
+  }
+}
+
 TEST_F(PlotPathTest, DrawingNothingIsAnError) {
   install("#!/bin/sh\nexit 0\n");
   const Status drawn = write_plot(example(), path("plot"));

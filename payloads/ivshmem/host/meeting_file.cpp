@@ -62,6 +62,7 @@ Result<MeetingFile> MeetingFile::open(const std::string& path, Side side, std::u
       return fail(ErrorKind::kUsage, "shared memory of {} bytes; a frame of {} needs at least {}", bytes, frame_bytes,
                   kFrameOffset + frame_bytes);
     }
+    bool is_new = false;
     {
       const UniqueFd made(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, kMadeMode));
       if (made && ::ftruncate(made.get(), static_cast<off_t>(bytes)) != 0) {
@@ -70,12 +71,18 @@ Result<MeetingFile> MeetingFile::open(const std::string& path, Side side, std::u
         return failure;
       }
       if (!made && errno != EEXIST) return bad_file(path);
+      is_new = made.get() >= 0;
     }
     struct statfs system{};
     if (::statfs(path.c_str(), &system) == 0 && system.f_type == SYSFS_MAGIC) {
       return fail(ErrorKind::kInput, "{}: a device's memory; the program of --save-peer is for that", path);
     }
-    WARMFORK_TRY_ASSIGN(std::shared_ptr<SharedMemory> memory, attach(path));
+    auto attached = attach(path);
+    if (!attached) {
+      if (is_new) ::unlink(path.c_str());  // of a size that cannot be used, which who comes next would find
+      return Failure(std::move(attached).error());
+    }
+    std::shared_ptr<SharedMemory> memory = *std::move(attached);
     const int fd = memory->fd();
     if (::fstat(fd, &status) == 0 && status.st_nlink == 0) continue;
     if (memory->size() < kFrameOffset + frame_bytes) {

@@ -86,7 +86,8 @@ Status FeedReader::power_on() {
   return lc3_->load(*program_);
 }
 
-Result<FeedReader::Rehearsal> FeedReader::rehearse(std::uint64_t messages, bool timed) {
+Result<FeedReader::Rehearsal> FeedReader::rehearse(std::uint64_t messages, bool timed,
+                                                   const std::function<bool()>& hurry) {
   WARMFORK_TRY(power_on());
   std::optional<AnswerBook::Link> answers;
   if (setup_.answers) {
@@ -118,6 +119,7 @@ Result<FeedReader::Rehearsal> FeedReader::rehearse(std::uint64_t messages, bool 
     } else if (ran->stop != StopReason::kBudget) {
       return Rehearsal::kGoesOn;
     }
+    if (hurry()) return Rehearsal::kGoesOn;
     if (piece == kUntimed) {
       before = account_for(page(), messages).received;
       begin = tsc_now();

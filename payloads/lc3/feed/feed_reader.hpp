@@ -20,6 +20,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,7 +54,8 @@ class FeedReader {
   [[nodiscard]] const Program& program() const { return *program_; }
 
   /// Lets the program read the `messages` that are in the ring, from power-on. `timed`: notes what one of them costs.
-  [[nodiscard]] Result<Rehearsal> rehearse(std::uint64_t messages, bool timed);
+  /// `hurry` is asked every now and then: true ends it.
+  [[nodiscard]] Result<Rehearsal> rehearse(std::uint64_t messages, bool timed, const std::function<bool()>& hurry);
   void finish_optimising() { lc3_->finish_optimising(); }
 
   /// If anybody wants metrics, before start().

@@ -127,7 +127,7 @@ Status FeedReaders::warm_up(const feed::Tape& tape) {
   const std::uint64_t messages = published();
   if (messages == 0) return {};
   (void)writer_->push({}, kEndOfStream);
-  for (std::size_t i = 0; i < readers_.size(); ++i) {
+  for (std::size_t i = 0; i < readers_.size() && !options_.hurry(); ++i) {
     WARMFORK_TRY_ASSIGN(const bool ends, rehearse(i, messages, false));
     if (!ends) continue;
     if (options_.engine == Engine::kOrc || options_.engine == Engine::kAuto) readers_[i]->finish_optimising();
@@ -143,7 +143,7 @@ Status FeedReaders::warm_up(const feed::Tape& tape) {
 
 Result<bool> FeedReaders::rehearse(std::size_t number, std::uint64_t messages, bool timed) {
   FeedReader& reader = *readers_[number];
-  WARMFORK_TRY_ASSIGN(const FeedReader::Rehearsal how, reader.rehearse(messages, timed));
+  WARMFORK_TRY_ASSIGN(const FeedReader::Rehearsal how, reader.rehearse(messages, timed, options_.hurry));
   if (how != FeedReader::Rehearsal::kSpoiled) return how == FeedReader::Rehearsal::kEnded;
   // The replay shall find that out and not this.
   WARMFORK_TRY(make_reader(reader.program(), number));
@@ -201,17 +201,19 @@ void FeedReaders::stop_readers() {
   for (const auto& reader : readers_) reader->join();
 }
 
-const std::vector<feed::ReaderReport>& FeedReaders::finish(bool hurry) {
+const std::vector<feed::ReaderReport>& FeedReaders::finish(const std::function<bool()>& hurry) {
   if (finished_) return reports_;
   finished_ = true;
-  const std::uint64_t grace_ns = hurry ? std::min(options_.grace_ns, kHurriedGraceNs) : options_.grace_ns;
   (void)writer_->push({}, kEndOfStream);
   ended_ = 1;
   const std::uint64_t begin = tsc_now();
   const auto all_done = [&] {
     return std::ranges::all_of(readers_, [](const auto& reader) { return reader->done(); });
   };
-  while (!all_done() && tsc_to_ns(tsc_now() - begin) < static_cast<double>(grace_ns)) {
+  const auto grace_ns = [&] {
+    return static_cast<double>(hurry() ? std::min(options_.grace_ns, kHurriedGraceNs) : options_.grace_ns);
+  };
+  while (!all_done() && tsc_to_ns(tsc_now() - begin) < grace_ns()) {
     idle();
     std::this_thread::yield();
   }

@@ -32,6 +32,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -50,6 +51,7 @@ struct FeedReaderOptions {
   std::vector<int> cpus;                              // reader i runs on cpus[i % size]; none: anywhere
   std::uint64_t grace_ns = 5'000'000'000;             // after the end of the stream, for programs to end as well
   bool warm_up = true;
+  std::function<bool()> hurry = [] { return false; };  // asked while warming up: true ends that
 };
 
 class FeedReaders {
@@ -74,9 +76,11 @@ class FeedReaders {
   void idle() noexcept;
 
   /// Ends the stream, waits for the programs (those that do not end in time are stopped), and says what they have seen
-  /// and done. Nothing is published after. `hurry`: somebody wants to see the end, half a second is enough. The second
-  /// time it returns the same.
-  [[nodiscard]] const std::vector<feed::ReaderReport>& finish(bool hurry = false);
+  /// and done. Nothing is published after. `hurry` is asked over and over whether somebody wants to see the end: then
+  /// half a second is enough. The second time it returns the same.
+  [[nodiscard]] const std::vector<feed::ReaderReport>& finish(const std::function<bool()>& hurry = [] {
+    return false;
+  });
   /// After finish().
   [[nodiscard]] const AnswerBook& answers() const { return answers_; }
 

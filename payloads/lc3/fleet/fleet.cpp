@@ -196,7 +196,8 @@ class Fleet {
     };
     const auto program = load_program(spec.programs);
     if (!program) return at(program.error());
-    auto family = std::make_unique<Family>();
+    // In its place before its first fork is made: if a later one cannot be, those there are go before what they are of.
+    Family* const family = families_.emplace_back(std::make_unique<Family>()).get();
     family->spec = &spec;
     family->options = spec.machine;
     family->options.stop_for_output = false;  // nobody watches
@@ -216,7 +217,7 @@ class Fleet {
     }
     for (std::uint32_t i = 0; i < spec.count; ++i) {
       Member member;
-      member.family = family.get();
+      member.family = family;
       if (bus_->linked(members_.size())) {
         WARMFORK_TRY(make_linked(member));
       } else {
@@ -233,7 +234,6 @@ class Fleet {
       result.name = replica_name(spec, i);
       report_.machines.push_back(std::move(result));
     }
-    families_.push_back(std::move(family));
     return {};
   }
 
