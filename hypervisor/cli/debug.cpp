@@ -6,6 +6,7 @@
 #include "lc3/debugger/session.hpp"
 #include "metrics.hpp"
 #include "metrics/vm_watch.hpp"
+#include "option_checks.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -411,6 +412,7 @@ void add_debug(CLI::App& app, Outcome& outcome) {
       ->check(CLI::IsMember({"user", "supervisor"}))
       ->capture_default_str();
   verb->add_option("--seed", options->seed, "Fill memory and registers with the values of this seed first (zeros)")
+      ->check(whole_number())
       ->type_name("N");
   verb->add_flag("--randomize", options->randomize, "As --seed, with a seed that differs every time");
   verb->fallthrough();

@@ -5,6 +5,7 @@
 #include "machine/machine.hpp"
 #include "metrics.hpp"
 #include "metrics/vm_watch.hpp"
+#include "option_checks.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -112,7 +113,7 @@ void add_exec(CLI::App& app, Outcome& outcome) {
   verb->add_option("--memory", options->memory, "Everything the program can write, together")->capture_default_str();
   verb->add_option("--timeout", options->timeout, "End the program after this time (250ms, 2s, 1m)");
   verb->add_option("--env", options->environment, "An environment variable NAME=value (may be given again)");
-  verb->add_option("--seed", options->seed, "Make random bytes repeatable");
+  verb->add_option("--seed", options->seed, "Make random bytes repeatable")->check(whole_number());
   verb->add_flag("--trace", options->trace, "Print every system call to standard error");
   verb->add_flag("--stats", options->stats, "Print entries and system calls at the end");
   add_metrics_options(*verb, options->metrics);

@@ -6,6 +6,7 @@
 #include "feed/generator.hpp"
 #include "feed/pcap.hpp"
 #include "feed_report.hpp"
+#include "option_checks.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -122,11 +123,14 @@ void add_generate(CLI::App& feed_verb, Outcome& outcome) {
   verb->add_option("--symbols", options->feed.symbols, "How many there are (itch)")->capture_default_str();
   verb->add_option("--size", options->feed.frame_bytes, "Bytes of a frame with its check sequence (raw)")
       ->capture_default_str();
-  verb->add_option("--gap-every", options->feed.gap_every, "Lose every Nth packet; 0: none")->capture_default_str();
+  verb->add_option("--gap-every", options->feed.gap_every, "Lose every Nth packet; 0: none")
+      ->check(whole_number())
+      ->capture_default_str();
   verb->add_option("--heartbeat-every", options->feed.heartbeat_every,
                    "A heartbeat after every Nth packet (itch); 0: none")
+      ->check(whole_number())
       ->capture_default_str();
-  verb->add_option("--seed", options->feed.seed, "Of everything random")->capture_default_str();
+  verb->add_option("--seed", options->feed.seed, "Of everything random")->check(whole_number())->capture_default_str();
   verb->add_option("--memory", options->memory, "The feed is made in memory; one that needs more is refused")
       ->capture_default_str();
   verb->add_flag("--json", options->json, "What was made as JSON");

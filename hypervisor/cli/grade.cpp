@@ -7,6 +7,7 @@
 #include "lc3/fleet/junit.hpp"
 #include "lc3_report.hpp"
 #include "metrics.hpp"
+#include "option_checks.hpp"
 #include "terminal.hpp"
 #include "verbs.hpp"
 
@@ -318,6 +319,7 @@ void add_grade(CLI::App& app, Outcome& outcome) {
       ->check(CLI::IsMember({"halt", "input"}));
   verb->add_option("--seed,--randomise", options->seeds,
                    "Fill memory and registers with the values of this seed first; again for more, each is a run")
+      ->check(whole_number())
       ->type_name("N")
       ->take_all()
       ->expected(1);
@@ -332,6 +334,7 @@ void add_grade(CLI::App& app, Outcome& outcome) {
   verb->add_option("--junit", options->junit, "Write JUnit XML here (- for standard output, instead of the table)")
       ->type_name("FILE");
   verb->add_option("--details", options->details, "Tests not passed that are explained, per submission")
+      ->check(whole_number())
       ->capture_default_str();
   verb->add_flag("--json", options->json, "The result as JSON");
   add_metrics_options(*verb, options->metrics);

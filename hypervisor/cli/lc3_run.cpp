@@ -4,6 +4,7 @@
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "lc3/os/os_image.hpp"
+#include "option_checks.hpp"
 
 #include <fmt/format.h>
 #include <sys/random.h>
@@ -148,6 +149,7 @@ void add_lc3_run_options(CLI::App& verb, Lc3RunOptions& options, const std::stri
       ->excludes("--input");
   verb.add_option("--seed", options.seed,
                   "Fill memory and registers with the values of this seed first (default: zeros)")
+      ->check(whole_number())
       ->type_name("N");
   verb.add_flag("--randomize", options.randomize, "As --seed, with a seed that differs every time");
 }

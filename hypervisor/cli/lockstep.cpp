@@ -8,6 +8,7 @@
 #include "lc3/lockstep/generators.hpp"
 #include "lc3/lockstep/minimise.hpp"
 #include "metrics.hpp"
+#include "option_checks.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -213,11 +214,15 @@ void add_lockstep(CLI::App& app, Outcome& outcome) {
       ->delimiter(',')
       ->check(CLI::IsMember(names))
       ->capture_default_str();
-  verb->add_option("--programs", options->programs, "How many to generate")->capture_default_str();
+  verb->add_option("--programs", options->programs, "How many to generate")
+      ->check(whole_number())
+      ->capture_default_str();
   verb->add_option("--generator", options->generator, "One of the above, or all in turn")
       ->type_name("NAME")
       ->capture_default_str();
-  verb->add_option("--seed", options->seed, "Of the first generated program, and of the slices")->capture_default_str();
+  verb->add_option("--seed", options->seed, "Of the first generated program, and of the slices")
+      ->check(whole_number())
+      ->capture_default_str();
   verb->add_option("--budget", options->budget,
                    "Instructions of a program at most (10k, 2M; default 100M, 1M if generated)");
   verb->add_option("--input", options->input, "What is typed into the given program")->type_name("FILE");

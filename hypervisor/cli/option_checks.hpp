@@ -10,6 +10,10 @@ namespace warmfork::cli {
 /// The same of every option the verb has by now.
 void refuse_empty_values(CLI::App& verb);
 
+/// Digits, or 0x and hexadecimal ones, of a number below 2^64. CLI11 takes -1, and what is too large, for the largest
+/// of all numbers.
+[[nodiscard]] CLI::Validator whole_number();
+
 /// As CLI::Range, which takes NaN: it is neither below nor above anything.
 [[nodiscard]] CLI::Validator number_in(double least, double most);
 

@@ -10,6 +10,7 @@
 #include "machine/machine.hpp"
 #include "metrics.hpp"
 #include "metrics/vm_watch.hpp"
+#include "option_checks.hpp"
 #include "verbs.hpp"
 
 #include <fmt/format.h>
@@ -363,7 +364,7 @@ void add_save(CLI::App& snapshot, Outcome& outcome) {
   verb->add_option("--env", options->environment, "An environment variable NAME=value (may be given again)")
       ->expected(1)
       ->take_all();
-  verb->add_option("--seed", options->seed, "Make random bytes repeatable");
+  verb->add_option("--seed", options->seed, "Make random bytes repeatable")->check(whole_number());
   add_metrics_options(*verb, options->metrics);
   verb->callback([options, &outcome] {
     outcome.code =
@@ -407,7 +408,7 @@ void add_call(CLI::App& snapshot, Outcome& outcome) {
       ->take_all();
   verb->add_option("--save", options->save, "Save the state after the call as a layer")->type_name("FILE");
   verb->add_option("--timeout", options->timeout, "Give up if the call takes longer (250ms, 2s, 1m)");
-  verb->add_option("--seed", options->seed, "Make random bytes repeatable");
+  verb->add_option("--seed", options->seed, "Make random bytes repeatable")->check(whole_number());
   verb->add_flag("--json", options->json, "Result and times for machines; what the guest prints is discarded");
   add_metrics_options(*verb, options->metrics);
   verb->callback([options, &outcome] {

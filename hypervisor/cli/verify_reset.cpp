@@ -2,6 +2,7 @@
 #include "console.hpp"
 #include "exit_codes.hpp"
 #include "metrics.hpp"
+#include "option_checks.hpp"
 #include "proof/reset_proof.hpp"
 #include "verbs.hpp"
 
@@ -208,7 +209,9 @@ void add_verify_reset(CLI::App& app, Outcome& outcome) {
       "  warmfork verify-reset --kind space --reset dirty_ring  one combination\n\n"
       "Ctrl-C ends it and prints what was proven so far. Exit code 1: there was a difference.");
   verb->add_option("--resets", options->resets, "Resets in all, spread over the combinations")->capture_default_str();
-  verb->add_option("--seed", options->seed, "Of everything that is random")->capture_default_str();
+  verb->add_option("--seed", options->seed, "Of everything that is random")
+      ->check(whole_number())
+      ->capture_default_str();
   std::vector<std::string> modes;
   for (const ResetMode mode : kResetModes) modes.emplace_back(name_of(mode));
   verb->add_option("--kind", options->kind, "vm, space or all")

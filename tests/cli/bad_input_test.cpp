@@ -60,6 +60,28 @@ TEST_F(BadInputTest, Options) {
   expect({}, 2, "subcommand");
 }
 
+TEST_F(BadInputTest, NumbersThatWouldWrapAround) {
+  const std::string program = file("halt.asm", kHalt);
+  for (const std::string value : {"-1", "18446744073709551616", "0x", "0x10000000000000000", "1 "}) {
+    const std::string message = ": \"" + value + "\" is no whole number from 0 to 18446744073709551615";
+    for (const Arguments& verb : std::vector<Arguments>{{"run", program},
+                                                        {"debug", program},
+                                                        {"grade", program, "--tests", program},
+                                                        {"exec", program},
+                                                        {"snapshot", "save", program, "-o", path("x.snap")},
+                                                        {"lockstep"},
+                                                        {"verify-reset"}}) {
+      Arguments words = verb;
+      words.insert(words.begin() + (verb.front() == "snapshot" ? 2 : 1), {"--seed", value});
+      SCOPED_TRACE(testing::PrintToString(words));
+      expect(words, 2, "--seed" + message);
+    }
+    expect({"lockstep", "--programs", value}, 2, "--programs" + message);
+  }
+  EXPECT_EQ(run_cli({"run", "--seed", "18446744073709551615", program}).code, 0);
+  EXPECT_EQ(run_cli({"run", "--seed", "0x10", program}).code, 0);
+}
+
 TEST_F(BadInputTest, StudyOptions) {
   const std::string program = file("halt.asm", kHalt);
   const auto study = [&](const std::string& option, const std::string& value, const std::string& message) {

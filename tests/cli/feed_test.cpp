@@ -205,6 +205,9 @@ TEST_F(FeedTest, WrongUsageIsRefused) {
                               {"feed", "generate"},
                               {"feed", "generate", path("x.pcap"), "--packets", "0"},
                               {"feed", "generate", path("x.pcap"), "--size", "63", "--content", "raw"},
+                              {"feed", "generate", path("x.pcap"), "--seed", "-1"},
+                              {"feed", "generate", path("x.pcap"), "--gap-every", "-1"},
+                              {"feed", "generate", path("x.pcap"), "--heartbeat-every", "18446744073709551616"},
                               {"feed", "generate", path("x.pcap"), "--pattern", "random"}}) {
     const Ended ended = run_cli(words);
     EXPECT_EQ(ended.code, 2) << testing::PrintToString(words) << ended.out << ended.err;
