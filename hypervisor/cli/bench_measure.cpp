@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
 #include <map>
 #include <set>
+#include <string_view>
 
 namespace warmfork::cli {
 namespace {
@@ -70,7 +72,15 @@ std::vector<std::string> suite_names() {
 
 StopGuard::StopGuard() {
   struct sigaction action{};
-  action.sa_handler = [](int signal) { caught_signal = signal; };
+  action.sa_handler = [](int signal) {
+    caught_signal = signal;
+    // A suite can take a minute. write() may be called here, and has to leave errno as it was.
+    constexpr std::string_view kText =
+        "\ninterrupted: ends after what is being measured; once more: at once, keeping nothing\n";
+    const int error = errno;
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kText.data(), kText.size());
+    errno = error;
+  };
   action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
   for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &action, &previous_[i]);
 }

@@ -476,7 +476,8 @@ TEST_F(BenchTest, AnInterruptedRunIsKeptAndMarked) {
   process.send(SIGINT);
   const Ended ended = process.wait();
   EXPECT_EQ(ended.code, 130) << ended.err;
-  EXPECT_THAT(ended.err, HasSubstr("interrupted"));
+  EXPECT_THAT(ended.err, HasSubstr("interrupted: ends after what is being measured")) << "at once";
+  EXPECT_THAT(ended.err, HasSubstr("interrupted: what was measured until then is kept"));
   EXPECT_EQ(json::parse(read_text(result)).at("context").at("partial"), true);
   EXPECT_THAT(run_cli({"bench", "--list-baselines", "--baseline-dir", path("baselines")}).out, HasSubstr("partial"));
 }
