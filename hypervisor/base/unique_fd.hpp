@@ -25,6 +25,8 @@ class UniqueFd {
 
   [[nodiscard]] int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
+  /// Gives it to the caller.
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   void reset() {

@@ -2,13 +2,16 @@
 
 #include "base/file.hpp"
 #include "base/printable.hpp"
+#include "base/unique_fd.hpp"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pcap/pcap.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <string_view>
 #include <type_traits>
@@ -196,8 +199,13 @@ Result<PcapWriter> PcapWriter::create(const std::string& path) {
   if (::stat(path.c_str(), &status) == 0 && !S_ISCHR(status.st_mode) && printed_into(path)) {
     return fail(ErrorKind::kUsage, "{}: what is printed goes there", path);
   }
-  std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "wbe"));
+  // Without waiting for somebody to read a pipe: who is not there yet may never come.
+  UniqueFd opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666));
+  if (!opened && errno == ENXIO) return fail(ErrorKind::kHost, "{}: a pipe that nobody reads", path);
+  if (!opened || ::fcntl(opened.get(), F_SETFL, 0) != 0) return fail_errno("{}", path);
+  std::unique_ptr<std::FILE, CloseFile> file(::fdopen(opened.get(), "wb"));
   if (!file) return fail_errno("{}", path);
+  (void)opened.release();  // it is the file's
   impl->dumper = pcap.dump_fopen(impl->format.get(), file.get());
   if (impl->dumper == nullptr) {
     return fail(ErrorKind::kHost, "{}: {}", path, pcap.geterr(impl->format.get()));

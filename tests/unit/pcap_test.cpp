@@ -1,14 +1,21 @@
 // Capture files built byte by byte: all kinds that are read, and everything that can be wrong with one.
 #include "feed/pcap.hpp"
 
+#include "base/unique_fd.hpp"
+
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -251,6 +258,22 @@ TEST(PcapWriterTest, AFileThatIsNotFinishedIsGone) {
   auto full = PcapWriter::create("/dev/full");
   ASSERT_TRUE(full);
   EXPECT_THAT(full->finish().error().message, HasSubstr("/dev/full"));
+}
+
+TEST(PcapWriterTest, APipeIsWrittenIfSomebodyReadsIt) {
+  const std::string path = testing::TempDir() + "/warmfork-pipe-" + std::to_string(::getpid()) + ".pcap";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_THAT(PcapWriter::create(path).error().message, HasSubstr("a pipe that nobody reads"));
+  {
+    const UniqueFd reader(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    auto writer = PcapWriter::create(path);
+    ASSERT_TRUE(writer) << writer.error().message;
+    ASSERT_TRUE(writer->write(0, std::as_bytes(std::span("frame")), 60));
+    ASSERT_TRUE(writer->finish());
+    std::array<std::byte, 1024> bytes;
+    EXPECT_EQ(::read(reader.get(), bytes.data(), bytes.size()), 24 + 16 + 6) << "file header, packet header, packet";
+  }
+  std::filesystem::remove(path);
 }
 
 }  // namespace
